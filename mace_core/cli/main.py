@@ -1,0 +1,50 @@
+"""The `maceloop` command: one subcommand for each step of the loop."""
+
+import sys
+from importlib import import_module
+
+import typer
+
+from mace_core.errors import UserError
+
+app = typer.Typer(
+    name="maceloop",
+    help="Active learning of MACE interatomic potentials.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+#: Modules with a `register(app)`; each adds the subcommands of one room.
+ROOMS = (
+    "config",
+    "loop",
+    "train",
+    "evaluate",
+    "seed",
+    "explore",
+    "label",
+    "assess",
+    "track",
+    "report",
+)
+
+
+def build() -> typer.Typer:
+    """The command with every room's subcommands."""
+    for room in ROOMS:
+        import_module(f"mace_core.cli.{room}").register(app)
+    return app
+
+
+def run() -> None:
+    """Entry point: a :class:`UserError` is a message on stderr and exit code 2, never a traceback."""
+    try:
+        build()()
+    except UserError as err:
+        print(f"maceloop: {err}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

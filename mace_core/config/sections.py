@@ -1,0 +1,216 @@
+"""The sections of a campaign's configuration: every key, its default, its bounds, its meaning.
+
+This is the only source of defaults: the commented YAML and the JSON schema are written from it.
+Names follow mace-torch's flags where a concept is shared.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mace_core.config.labellers import Labeller
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Campaign(Section):
+    """Who the campaign is and where it writes."""
+
+    name: str = Field(
+        ..., pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="folder below results_dir, MLflow experiment"
+    )
+    seed: int = Field(0, ge=0, description="every random draw of the campaign follows from it")
+    results_dir: str = Field("results", description="can be thrown away and rebuilt from the labels")
+    label_store: str = Field("labels", description="append-only; may be shared by campaigns")
+    max_generations: int = Field(
+        6, ge=1, description="generations that train (generation 0 only labels)"
+    )
+
+
+class CheapMD(Section):
+    """Molecular dynamics with a cheap engine, for more varied first frames."""
+
+    labeller: Labeller = Field(..., description="the cheap engine, e.g. {engine: tblite}")
+    n_frames: int = Field(10, ge=1, description="frames kept")
+    temperature: float = Field(300.0, gt=0, description="K")
+    timestep: float = Field(0.5, gt=0, description="fs")
+    interval: int = Field(50, ge=1, description="steps between frames kept")
+
+
+class Substitution(Section):
+    """Atoms of one element replaced by another (crystals, through pymatgen)."""
+
+    element: str = Field(..., description="replaced")
+    by: str = Field(..., description="replacement")
+    fraction: float = Field(0.1, gt=0, le=1, description="of the element's sites, at least one")
+
+
+class Seed(Section):
+    """Generation 0: what is labelled before any model exists."""
+
+    structures: list[str] = Field(
+        default_factory=list, description="files in any format that ASE or pymatgen reads"
+    )
+    charge: int = Field(0, description="of structures that do not say (info 'charge')")
+    spin: int = Field(0, ge=0, description="N(up) − N(down) of structures that do not say (info 'spin')")
+    n_frames: int = Field(
+        20, ge=0, description="rattled (and strained) copies in all, beside the structures themselves"
+    )
+    rattle_std: list[float] = Field(
+        [0.03, 0.08], min_length=1, description="Å; standard deviations, used in turn"
+    )
+    strain_max: float = Field(0.05, ge=0, lt=0.5, description="largest strain component (periodic only)")
+    supercell: tuple[int, int, int] = Field((1, 1, 1), description="repeats (periodic only)")
+    vacancies: int = Field(0, ge=0, description="frames with one atom missing (periodic only)")
+    substitutions: list[Substitution] = Field(default_factory=list, description="periodic only")
+    md: CheapMD | None = Field(None, description="short MD with a cheap engine; its frames are re-labelled")
+
+
+class Data(Section):
+    """Labelled frames that the user already has, and how data are split."""
+
+    labelled: list[str] = Field(
+        default_factory=list, description="extxyz at the SAME level of theory; trained from the next generation on"
+    )
+    frozen_test: str | None = Field(
+        None, description="extxyz that never trains and is scored in every generation"
+    )
+    energy_key: str = Field("REF_energy", description="info key of energies in these files, eV")
+    forces_key: str = Field("REF_forces", description="arrays key of forces, eV/Å")
+    stress_key: str = Field("REF_stress", description="info key of stress, eV/Å³, ASE sign")
+    valid_fraction: float = Field(
+        0.1, gt=0, lt=1, description="held out of training; near-duplicates stay on one side"
+    )
+    E0s: Literal["isolated", "average"] | dict[str, float] = Field(
+        "isolated",
+        description="isolated: free atoms by the campaign's engine; average: least squares; or eV by element",
+    )
+
+
+class Model(Section):
+    """The MACE architecture, in mace-torch's words."""
+
+    r_max: float = Field(5.0, gt=0, description="Å, cutoff")
+    num_radial_basis: int = Field(8, ge=1, description="Bessel functions")
+    num_cutoff_basis: int = Field(5, ge=2, description="p of the polynomial cutoff")
+    max_ell: int = Field(3, ge=0, le=4, description="spherical harmonics up to this l")
+    correlation: int = Field(3, ge=1, le=4, description="ν: body order minus one of each layer")
+    num_interactions: int = Field(2, ge=1, description="message-passing layers")
+    num_channels: int = Field(32, ge=1, description="channels k of each irrep")
+    max_L: int = Field(1, ge=0, le=3, description="largest L of the messages between layers")
+    MLP_irreps: str = Field("16x0e", description="hidden irreps of the last readout")
+    radial_MLP: list[int] = Field([64, 64, 64], description="widths of the radial network")
+
+
+class Train(Section):
+    """Training of each committee member."""
+
+    members: int = Field(4, ge=2, description="models in the committee")
+    max_num_epochs: int = Field(200, ge=1, description="of one generation")
+    batch_size: int = Field(5, ge=1, description="frames")
+    lr: float = Field(0.01, gt=0, description="of Adam (amsgrad)")
+    weight_decay: float = Field(5e-7, ge=0, description="on linear and product weights")
+    energy_weight: float = Field(1.0, ge=0, description="of (ΔE/n_atoms)² in the loss")
+    forces_weight: float = Field(100.0, ge=0, description="of the mean ΔF² in the loss")
+    stress_weight: float = Field(1.0, ge=0, description="of the mean Δσ² in the loss")
+    ema: bool = Field(True, description="exponential moving average of the weights")
+    ema_decay: float = Field(0.99, gt=0, lt=1, description="of one optimiser step")
+    clip_grad: float = Field(10.0, gt=0, description="norm to which gradients are clipped")
+    lr_factor: float = Field(0.8, gt=0, lt=1, description="plateau schedule: lr is multiplied by it")
+    scheduler_patience: int = Field(20, ge=1, description="evaluations without progress before that")
+    patience: int = Field(100, ge=1, description="evaluations without progress before training stops")
+    eval_interval: int = Field(2, ge=1, description="epochs between evaluations and checkpoints")
+    warm_start: bool = Field(True, description="start from the previous generation's member")
+    default_dtype: Literal["float32", "float64"] = Field("float64", description="of training and MD")
+    device: str = Field("cpu", description="torch device of training and MD")
+
+
+class Explore(Section):
+    """Langevin MD by walkers, on the committee's mean forces."""
+
+    walkers: int = Field(4, ge=1, description="one job each")
+    temperatures: list[float] = Field([300.0], min_length=1, description="K, dealt out to walkers in turn")
+    steps: int = Field(1000, ge=1, description="MD steps of one walker")
+    timestep: float = Field(0.5, gt=0, description="fs")
+    friction: float = Field(0.01, gt=0, description="1/fs, Langevin")
+    save_interval: int = Field(10, ge=1, description="steps between frames kept")
+    max_force_error: float = Field(
+        1000.0, gt=0, description="meV/Å; a walker stops at once when its calibrated uncertainty passes it"
+    )
+    min_distance_factor: float = Field(
+        0.6, gt=0, lt=1, description="close contact: below this times the sum of covalent radii"
+    )
+    fragment_factor: float = Field(
+        2.0, gt=1, description="fragmentation: pieces that were bonded part by this times the radii's sum"
+    )
+    max_temperature_factor: float = Field(5.0, gt=1, description="runaway: instantaneous over set temperature")
+    max_energy_change: float = Field(
+        0.5, gt=0, description="eV/atom; runaway: change of potential energy beyond the thermal one"
+    )
+
+
+class Select(Section):
+    """Which visited frames are worth a label."""
+
+    strategy: Literal["uncertainty", "random"] = Field(
+        "uncertainty", description="random is the baseline to compare with"
+    )
+    max_frames: int = Field(20, ge=0, description="picked in a generation, at most")
+    audit_frames: int = Field(
+        8, ge=1, description="drawn at random from where the MD went: they measure the error"
+    )
+    window: tuple[float, float] = Field(
+        (50.0, 1500.0), description="meV/Å; calibrated uncertainty worth a label: [lower, upper]"
+    )
+    min_distance: float = Field(
+        0.02, ge=0, description="relative descriptor distance below which frames are near-duplicates"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if not 0 <= self.window[0] < self.window[1]:
+            raise ValueError(f"window must be [lower, upper] with 0 ≤ lower < upper, got {list(self.window)}")
+        return self
+
+
+class Label(Section):
+    """How labels are computed; the level of theory is in ``labeller``."""
+
+    batch_size: int = Field(8, ge=1, description="frames of one job")
+
+
+class Stop(Section):
+    """When a campaign is done, and the statistics that say so."""
+
+    target_force_mae: float = Field(
+        30.0, gt=0, description="meV/Å; the upper confidence bound of the audited error must be below it"
+    )
+    streak: int = Field(2, ge=1, description="generations in a row")
+    min_audit_frames: int = Field(10, ge=2, description="audit frames over the streak")
+    min_stable_fraction: float = Field(1.0, ge=0, le=1, description="walkers that no sanity check ended")
+    group_factor: float = Field(
+        2.0, ge=1, description="no element's and no walker group's error above this times the target"
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of bounds (bootstrap over frames)")
+    coverage: float = Field(
+        0.9, gt=0, lt=1, description="share of frames whose error the calibrated uncertainty bounds"
+    )
+    max_labels: int = Field(1000, ge=1, description="budget: label calls, failed ones included")
+    stall_generations: int = Field(
+        3, ge=1, description="generations without progress, or without candidates, that make a stall"
+    )
+    stall_improvement: float = Field(
+        0.05, ge=0, lt=1, description="relative fall of the audited error that counts as progress"
+    )
+
+
+class Tracking(Section):
+    """MLflow. Compute never depends on it."""
+
+    enabled: bool = Field(True, description="write runs to MLflow")
+    uri: str = Field("sqlite:///mlflow.db", description="tracking store or server")
+    artifacts: str | None = Field(
+        None, description="artifact folder of new experiments (default: mlartifacts beside a local store)"
+    )
