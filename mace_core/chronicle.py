@@ -1,0 +1,303 @@
+"""What a campaign left on disk, read for those who show it (tracking, report).
+
+Only files in the shapes of docs/contracts.md are read, and each only when it is asked for. A file
+that is not there gives None or an empty list: generation 0 has no models, and not every campaign
+has a frozen test set.
+"""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from mace_core.config import Config
+from mace_core.conventions import (
+    FRAME_ID,
+    MACE_ENERGY,
+    MACE_FORCES,
+    MACE_FORCES_STD,
+    MACE_UNCERTAINTY,
+    MEV,
+    REF_ENERGY,
+    REF_FORCES,
+    LabelStatus,
+    Outcome,
+)
+from mace_core.frames import read_frames
+from mace_core.layout import Layout
+from mace_core.storage import read_json
+from mace_core.tables import read_table
+
+#: Sets of frames that a generation's models are scored on.
+KINDS = ("audit", "frozen", "picked")
+
+_ERRORS = (
+    "n_frames",
+    "force_mae",
+    "force_mae_low",
+    "force_mae_high",
+    "force_rmse",
+    "max_force_error",
+    "energy_mae",
+    "energy_mae_centred",
+    "stress_mae",
+)
+
+
+class Generation:
+    """One assessed generation."""
+
+    def __init__(self, layout: Layout, g: int, label_store: Path):
+        self.layout, self.g, self.label_store = layout, g, label_store
+
+    @cached_property
+    def assess(self) -> dict:
+        return read_json(self.layout.assess(self.g))
+
+    @cached_property
+    def plan(self) -> dict:
+        return _json(self.layout.plan(self.g)) or {}
+
+    @cached_property
+    def committee(self) -> dict | None:
+        return _json(self.layout.committee(self.g))
+
+    @cached_property
+    def merged(self) -> dict:
+        return _json(self.layout.merged(self.g)) or {"labels": []}
+
+    @cached_property
+    def dataset(self) -> dict | None:
+        return _json(self.layout.dataset(self.g) / "dataset.json")
+
+    @cached_property
+    def selected(self) -> list[Atoms]:
+        """Frames sent to be labelled, isolated atoms included."""
+        path = self.layout.selected(self.g)
+        return read_frames(path) if path.is_file() else []
+
+    @cached_property
+    def walkers(self) -> list[dict]:
+        """How each walker ended, in their order."""
+        paths = (self.layout.gen(self.g) / "explore").glob("walker_*.json")
+        return [read_json(path) for path in sorted(paths, key=_number)]
+
+    @cached_property
+    def member_folders(self) -> list[Path]:
+        return sorted((self.layout.gen(self.g) / "train").glob("member_*"), key=_number)
+
+    @cached_property
+    def model_files(self) -> list[Path]:
+        """All that is needed to load the committee again."""
+        files = [
+            path
+            for folder in self.member_folders
+            for path in sorted(folder.glob("model.*"))
+            if path.suffix in (".safetensors", ".json")
+        ]
+        committee = self.layout.committee(self.g)
+        return [*files, *([committee] if committee.is_file() else [])]
+
+    def member_metrics(self, folder: Path) -> dict:
+        return _json(folder / "metrics.json") or {}
+
+    def member_history(self, folder: Path) -> pd.DataFrame:
+        if not (folder / "history.parquet").is_file():
+            return pd.DataFrame()
+        return read_table(folder / "history")
+
+    @cached_property
+    def scored(self) -> dict[str, list[Atoms]]:
+        """Frames with both labels and predictions, by kind."""
+        sets = {}
+        for kind in KINDS:
+            path = self.layout.predictions(self.g, kind)
+            frames = read_frames(path) if path.is_file() else []
+            sets[kind] = [a for a in frames if REF_FORCES in a.arrays and MACE_FORCES in a.arrays]
+        return sets
+
+    @property
+    def factor(self) -> float | None:
+        """Calibration factor that this generation's walkers and selection used."""
+        calibration = (self.committee or {}).get("calibration")
+        return calibration["factor"] if calibration else None
+
+    @cached_property
+    def failed_labels(self) -> list[dict]:
+        """Labels that did not converge, with their attempts where the label store has them."""
+        rows = []
+        for label in self.merged["labels"]:
+            if label["status"] == LabelStatus.CONVERGED:
+                continue
+            record = _json(
+                self.label_store
+                / str(self.merged.get("theory"))
+                / f"{label['frame_id']}.failed.json"
+            )
+            rows.append(
+                {**label, "generation": self.g, "attempts": (record or {}).get("attempts", [])}
+            )
+        return rows
+
+    @cached_property
+    def label_status(self) -> dict[str, dict]:
+        """The outcome of each frame's label by frame id."""
+        return {label[FRAME_ID]: label for label in self.merged["labels"]}
+
+
+class Chronicle:
+    """A campaign's generations up to one of them, and what belongs to all.
+
+    Args:
+        config: the campaign's configuration (names the folder).
+        through: the last generation to look at; None means all assessed ones.
+    """
+
+    def __init__(self, config: Config, through: int | None = None):
+        self.config = config
+        self.name = config.campaign.name
+        self.layout = Layout(config.campaign.results_dir, self.name)
+        self.label_store = Path(config.campaign.label_store)
+        assessed = self.layout.assessed_generations()
+        self.generations = [
+            Generation(self.layout, g, self.label_store)
+            for g in assessed
+            if through is None or g <= through
+        ]
+        self.is_latest = len(self.generations) == len(assessed)
+
+    @property
+    def last(self) -> Generation:
+        return self.generations[-1]
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(self.last.assess["outcome"])
+
+    @property
+    def target(self) -> float:
+        """Force MAE that the last generation's plan asks for, eV/Å."""
+        stop = self.last.plan.get("config", {}).get("stop", {})
+        return stop.get("target_force_mae", self.config.stop.target_force_mae) * MEV
+
+    @cached_property
+    def theory(self) -> dict | None:
+        """The level of theory as the label store states it."""
+        return _json(self.label_store / str(self.last.plan.get("theory")) / "theory.json")
+
+    @cached_property
+    def best(self) -> int | None:
+        """The best generation, as summary.json names it, else the last one that has models."""
+        summary = _json(self.layout.summary) or {}
+        model = (summary.get("paths") or {}).get("model") or ""
+        named = re.findall(r"(?:^|/)gen_(\d+)(?=/|$)", str(model))
+        trained = [gen.g for gen in self.generations if gen.model_files]
+        if named and int(named[-1]) in trained:
+            return int(named[-1])
+        return trained[-1] if trained else None
+
+
+def generations_table(generations: list[Generation]) -> pd.DataFrame:
+    """The learning curve: one row a generation, in eV, Å, seconds; NaN where there is none.
+
+    Columns named ``<kind>_…`` are those of the errors in assess.json.
+    """
+    rows = []
+    for gen in generations:
+        assess = gen.assess
+        labels, dataset = assess["labels"], assess.get("dataset") or {}
+        coverage, walkers = assess.get("measured_coverage") or {}, assess.get("walkers") or {}
+        members = [gen.member_metrics(folder) for folder in gen.member_folders]
+        row = {
+            "generation": gen.g,
+            "outcome": assess["outcome"],
+            "n_train": dataset.get("n_train"),
+            "n_valid": dataset.get("n_valid"),
+            "calls": labels["calls"],
+            "failed": labels["calls"] - labels["converged"],
+            "total_calls": labels["total_calls"],
+            "label_seconds": labels["seconds"],
+            "total_label_seconds": labels["total_seconds"],
+            "train_seconds": sum(seconds_of(metrics) for metrics in members) or None,
+            "md_seconds": sum(w.get("wall_seconds", 0.0) for w in gen.walkers) or None,
+            "factor": (assess.get("calibration") or {}).get("factor"),
+            "coverage": coverage.get("share"),
+            "coverage_expected": coverage.get("expected"),
+            "stable_fraction": walkers.get("stable_fraction"),
+            "time_fs": walkers.get("time_fs"),
+            "candidates": (assess.get("selection") or {}).get("candidates"),
+            "picked": (assess.get("selection") or {}).get("picked"),
+        }
+        for kind in KINDS:
+            errors = assess.get(kind) or {}
+            row |= {f"{kind}_{name}": errors.get(name) for name in _ERRORS}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    numbers = [name for name in table.columns if name not in ("generation", "outcome")]
+    return table.astype(dict.fromkeys(numbers, float))
+
+
+def walkers_table(generations: list[Generation]) -> pd.DataFrame:
+    """How each walker ended: one row a walker, the keys of walker_{w}.json as columns."""
+    rows = [{"generation": gen.g, **walker} for gen in generations for walker in gen.walkers]
+    return pd.DataFrame(rows)
+
+
+def seconds_of(metrics: dict) -> float:
+    """Wall time of one member's training as its metrics.json states it, 0 where it does not."""
+    return float(metrics.get("wall_seconds", metrics.get("seconds", 0.0)))
+
+
+def parity(frames: list[Atoms]) -> dict[str, np.ndarray]:
+    """Reference and predicted values of scored frames.
+
+    Energies are less the mean reference; the prediction also less its mean deviation, the constant
+    shift that no force depends on.
+
+    Returns:
+        ``ref_forces``, ``forces`` [n components] eV/Å; ``ref_energy``, ``energy`` [n_frames] eV/atom;
+        ``shift`` eV/atom.
+    """
+    reference = [a.arrays[REF_FORCES].ravel() for a in frames]
+    predicted = [a.arrays[MACE_FORCES].ravel() for a in frames]
+    with_energy = [a for a in frames if REF_ENERGY in a.info and MACE_ENERGY in a.info]
+    energy = np.array([[a.info[REF_ENERGY], a.info[MACE_ENERGY]] for a in with_energy]).reshape(
+        -1, 2
+    )
+    energy = energy / np.array([len(a) for a in with_energy]).reshape(-1, 1)
+    shift = float((energy[:, 1] - energy[:, 0]).mean()) if len(energy) else 0.0
+    mean = energy[:, 0].mean() if len(energy) else 0.0
+    return {
+        "ref_forces": np.concatenate(reference) if reference else np.empty(0),
+        "forces": np.concatenate(predicted) if predicted else np.empty(0),
+        "ref_energy": energy[:, 0] - mean,
+        "energy": energy[:, 1] - mean - shift,
+        "shift": np.array(shift),
+    }
+
+
+def true_error(atoms: Atoms) -> float:
+    """The frame's largest atomic force error |F_MACE − F_REF|, eV/Å; NaN without either."""
+    if REF_FORCES not in atoms.arrays or MACE_FORCES not in atoms.arrays:
+        return float("nan")
+    delta = atoms.arrays[MACE_FORCES] - atoms.arrays[REF_FORCES]
+    return float(np.linalg.norm(delta, axis=1).max())
+
+
+def uncertainty(atoms: Atoms, factor: float | None) -> float:
+    """The frame's calibrated uncertainty, eV/Å: factor × largest spread; NaN where unknown."""
+    if factor is not None and MACE_FORCES_STD in atoms.arrays:
+        return factor * float(np.max(atoms.arrays[MACE_FORCES_STD]))
+    return float(atoms.info.get(MACE_UNCERTAINTY, np.nan))
+
+
+def _json(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rsplit("_", 1)[1])
