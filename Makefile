@@ -1,0 +1,39 @@
+# Every target sets up .venv by itself; nothing needs to be activated.
+
+CORES ?= $(shell nproc)
+VENV := .venv/.installed
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+.PHONY: help install demo test lint format
+
+help:
+	@echo "make install   set up .venv"
+	@echo "make demo      run the demo campaign (CORES=$(CORES))"
+	@echo "make test      everything: style, layers, all tests"
+	@echo "make lint      style and layers only"
+	@echo "make format    format the code"
+
+install: $(VENV)
+
+$(VENV): pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh
+
+demo: $(VENV)
+	snakemake --cores $(CORES)
+
+test: lint
+	OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal
+
+lint: $(VENV)
+	ruff check
+	ruff format --check
+	snakefmt --check --compact-diff Snakefile workflow
+	lint-imports
+
+format: $(VENV)
+	ruff check --fix
+	ruff format
+	snakefmt Snakefile workflow

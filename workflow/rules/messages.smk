@@ -1,0 +1,56 @@
+# What a user is told besides the steps' own lines. The profiles quieten Snakemake.
+
+import logging
+
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+
+class FailedJobs(logging.Handler):
+    """Says at once which job failed, where its log is, and how that ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.logs = []
+
+    def emit(self, record):
+        if getattr(record, "event", None) != LogEvent.JOB_ERROR:
+            return
+        log = next(iter(record.log), "")
+        self.logs.append(log)
+        print(f"{record.rule_name} failed: {log}", file=sys.stderr)
+        for line in last_lines(log):
+            print(f"  {line}", file=sys.stderr)
+        sys.stderr.flush()
+
+
+def last_lines(path, n=3):
+    """The last lines of a file that say something."""
+    try:
+        text = Path(path).read_text(errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-n:]
+
+
+def say_what_failed():
+    logs = ", ".join(dict.fromkeys(failed_jobs.logs)) or "see above"
+    print(f"stopped; what failed: {logs}; the same command goes on from here", file=sys.stderr)
+
+
+def no_chatter(record):
+    """Leaves out two lines a job that Snakemake's own `quiet` does not cover."""
+    return not str(record.msg).startswith(
+        ("Select jobs", "Execute ", "Updating checkpoint", "Using shell", "Assuming unrestricted")
+    )
+
+
+if workflow.output_settings.dryrun:
+    # A dry-run is asked for what would be run, which is what the profiles' `quiet` hides.
+    workflow.output_settings.quiet.clear()
+else:
+    for handler in logger.handlers:
+        handler.addFilter(no_chatter)
+
+failed_jobs = FailedJobs()
+logger.addHandler(failed_jobs)

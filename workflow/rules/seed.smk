@@ -1,0 +1,24 @@
+rule plan:
+    input:
+        previous_assessment,
+    output:
+        f"{GEN}/plan.json",
+    log:
+        f"{GEN}/logs/plan.log",
+    benchmark:
+        f"{GEN}/benchmarks/plan.tsv"
+    shell:
+        "maceloop plan --config {CONFIG_FILE:q} --generation {wildcards.gen} --out {output:q} 2> {log:q}"
+
+
+rule prepare_seed:
+    input:
+        plan=ancient(f"{CAMPAIGN}/gen_00/plan.json"),
+    output:
+        f"{CAMPAIGN}/gen_00/select/frames.extxyz",
+    log:
+        f"{CAMPAIGN}/gen_00/logs/prepare_seed.log",
+    benchmark:
+        f"{CAMPAIGN}/gen_00/benchmarks/prepare_seed.tsv"
+    shell:
+        "maceloop prepare-seed --plan {input.plan:q} --out {output:q} 2> {log:q}"

@@ -1,0 +1,24 @@
+rule track_generation:
+    input:
+        f"{GEN}/assess.json",
+    output:
+        f"{GEN}/tracked.json",
+    log:
+        f"{GEN}/logs/track_generation.log",
+    benchmark:
+        f"{GEN}/benchmarks/track_generation.tsv"
+    shell:
+        "maceloop track --config {CONFIG_FILE:q} --through {wildcards.gen} --out {output:q} 2> {log:q}"
+
+
+rule report:
+    input:
+        f"{GEN}/assess.json",
+    output:
+        f"{GEN}/report.html",
+    log:
+        f"{GEN}/logs/report.log",
+    benchmark:
+        f"{GEN}/benchmarks/report.tsv"
+    shell:
+        "maceloop report --config {CONFIG_FILE:q} --through {wildcards.gen} --out {output:q} 2> {log:q}"
