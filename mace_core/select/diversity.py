@@ -1,0 +1,120 @@
+"""How far frames are from each other on the model's own descriptors, and picking far ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+
+def frame_features(
+    frames: Sequence[Atoms], descriptors: Sequence[np.ndarray], elements: Sequence[int]
+) -> np.ndarray:
+    """[n_frames, n_elements · n_features]: descriptors averaged over the atoms of each element.
+
+    An element that a frame lacks contributes zeros. Averages do not depend on a frame's size or on
+    the order of its atoms.
+
+    Args:
+        frames: the frames.
+        descriptors: of each frame, [n_atoms, n_features].
+        elements: atomic numbers, in the order of the blocks.
+    """
+    rows = []
+    for atoms, values in zip(frames, descriptors, strict=True):
+        values = np.asarray(values, dtype=float)
+        blocks = np.zeros((len(elements), values.shape[1]))
+        for k, z in enumerate(elements):
+            of_element = atoms.numbers == z
+            if of_element.any():
+                blocks[k] = values[of_element].mean(axis=0)
+        rows.append(blocks.ravel())
+    return np.array(rows).reshape(len(rows), -1)
+
+
+def feature_scale(frames: Sequence[Atoms], features: np.ndarray) -> float:
+    """What relative distances are relative to: the spread of features among like frames.
+
+    The root mean square distance of frames from the mean of all frames with the same formula. The
+    norm of the features would not do: most of it is the same in all frames, and the average over
+    more atoms varies less, so that in a large cell any two frames would seem alike.
+
+    Args:
+        frames: the training set.
+        features: its features, [n_frames, n].
+
+    Returns:
+        The spread; the root mean square norm where no two frames have the same formula, or all
+        are the same.
+    """
+    formulas = np.array([atoms.get_chemical_formula() for atoms in frames])
+    squares, freedom = 0.0, 0
+    for formula in np.unique(formulas):
+        rows = features[formulas == formula]
+        squares += float(((rows - rows.mean(axis=0)) ** 2).sum())
+        freedom += len(rows) - 1
+    if squares > 0:
+        return float(np.sqrt(squares / freedom))
+    return float(np.sqrt((features**2).sum(axis=1).mean())) if features.any() else 1.0
+
+
+def nearest(features: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance [n] of each row to its nearest row of ``reference``, and that row's index [n].
+
+    Without reference rows the distances are infinite and the indices −1.
+    """
+    if len(reference) == 0:
+        return np.full(len(features), np.inf), np.full(len(features), -1)
+    distance = np.full(len(features), np.inf)
+    index = np.full(len(features), -1)
+    for k, row in enumerate(reference):
+        to_row = np.linalg.norm(features - row, axis=1)
+        closer = to_row < distance
+        distance[closer], index[closer] = to_row[closer], k
+    return distance, index
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One step of farthest-point sampling."""
+
+    index: int  # of the row
+    distance: float  # to the nearest reference or earlier pick, when it was picked
+    left: int  # rows that it was picked from
+
+
+def farthest_points(
+    features: np.ndarray,
+    reference: np.ndarray,
+    weights: np.ndarray,
+    n: int,
+    min_distance: float,
+) -> list[Pick]:
+    """Farthest-point sampling: again and again the row with the largest weight × distance.
+
+    The distance is that to the nearest of the reference rows and the rows already picked (Eldar et
+    al., IEEE Trans. Image Process. 6, 1305 (1997), here with weights: a row twice as heavy counts
+    as twice as far). Rows nearer than ``min_distance`` are never picked.
+
+    Args:
+        features: [n_rows, n_features], already divided by :func:`feature_scale`.
+        reference: [n_reference, n_features], in the same units; where there are none the first
+            pick is the heaviest row.
+        weights: [n_rows], not negative.
+        n: rows to pick at most.
+        min_distance: near-duplicates are closer than this.
+    """
+    distance, _ = nearest(features, reference)
+    open_ = np.ones(len(features), dtype=bool)
+    picks: list[Pick] = []
+    while len(picks) < n:
+        open_ &= (distance >= min_distance) & (distance > 0)
+        if not open_.any():
+            break
+        rows = np.flatnonzero(open_)
+        reach = np.where(np.isinf(distance[rows]), 1.0, distance[rows])
+        k = int(rows[np.argmax(weights[rows] * reach)])
+        picks.append(Pick(k, float(distance[k]), len(rows)))
+        open_[k] = False
+        distance = np.minimum(distance, np.linalg.norm(features - features[k], axis=1))
+    return picks
