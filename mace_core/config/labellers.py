@@ -1,12 +1,13 @@
 """Settings of the engines that label frames: one model an engine, chosen by ``engine``."""
 
+import json
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class LabellerBase(BaseModel):
-    """What every engine has. None of these change the level of theory."""
+    """What every engine has. None of these changes the level of theory."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +31,8 @@ class LabellerBase(BaseModel):
 class PySCFLabeller(LabellerBase):
     """Molecular DFT (RKS, or UKS where spin is not 0) by PySCF."""
 
+    # A converged SCF is converged, however many cycles it was allowed.
+    NOT_THEORY: ClassVar[frozenset[str]] = LabellerBase.NOT_THEORY | {"max_cycle"}
     REQUIRES: ClassVar[dict[str, str]] = {"pyscf": "pyscf"}
 
     engine: Literal["pyscf"] = "pyscf"
@@ -49,10 +52,17 @@ class PySCFLabeller(LabellerBase):
     )
     max_memory: int = Field(4000, ge=100, description="MB")
 
+    @field_validator("xc", "basis")
+    @classmethod
+    def _one_spelling(cls, name: str) -> str:
+        """PySCF ignores case; the level of theory must not depend on it."""
+        return name.strip().lower()
+
 
 class TBLiteLabeller(LabellerBase):
     """Extended tight binding by tblite: cheap, molecules and periodic non-metals."""
 
+    NOT_THEORY: ClassVar[frozenset[str]] = LabellerBase.NOT_THEORY | {"max_iterations"}
     REQUIRES: ClassVar[dict[str, str]] = {"tblite": "tblite"}
 
     engine: Literal["tblite"] = "tblite"
@@ -73,16 +83,38 @@ class EMTLabeller(LabellerBase):
 class ASELabeller(LabellerBase):
     """Any ASE calculator, by import path."""
 
+    REQUIRES: ClassVar[dict[str, str]] = {"ase": "ase"}
+
     engine: Literal["ase"] = "ase"
     calculator: str = Field(
-        ..., description="import path, e.g. 'ase.calculators.nwchem:NWChem'", examples=["pkg.mod:Cls"]
+        ...,
+        pattern=r"^[\w.]+:\w+$",
+        description="import path of a class, or of a function that returns a calculator, "
+        "e.g. 'ase.calculators.nwchem:NWChem'",
+        examples=["pkg.mod:Cls"],
     )
     kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="keyword arguments of the calculator: the level of theory"
+        default_factory=dict,
+        description="keyword arguments of the calculator: the level of theory; the values $charge, $spin "
+        "and $multiplicity stand for the frame's own",
     )
     version: str = Field(
         "", description="free text that enters the theory id: change it when the program changes"
     )
+
+    @field_validator("kwargs")
+    @classmethod
+    def _plain(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What the frozen plan (JSON) would not give back as it was is no setting."""
+        try:
+            same = json.loads(json.dumps(kwargs, allow_nan=False)) == kwargs
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise ValueError(
+                "kwargs may hold text, finite numbers, lists and mappings with text keys"
+            )
+        return kwargs
 
 
 Labeller = Annotated[

@@ -1,0 +1,28 @@
+"""The programs that compute labels, behind one interface."""
+
+from mace_core.config.labellers import (
+    ASELabeller,
+    EMTLabeller,
+    LabellerBase,
+    PySCFLabeller,
+    TBLiteLabeller,
+)
+from mace_core.label.engines.ase_calculator import ASEEngine
+from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
+from mace_core.label.engines.emt import EMTEngine
+from mace_core.label.engines.pyscf import PySCFEngine
+from mace_core.label.engines.tblite import TBLiteEngine
+
+__all__ = ["Engine", "NotConverged", "Refused", "Result", "engine_for"]
+
+_ENGINES = {
+    PySCFLabeller: PySCFEngine,
+    TBLiteLabeller: TBLiteEngine,
+    EMTLabeller: EMTEngine,
+    ASELabeller: ASEEngine,
+}
+
+
+def engine_for(settings: LabellerBase) -> Engine:
+    """The engine that a labeller's settings ask for; imports no program yet."""
+    return _ENGINES[type(settings)](settings)

@@ -1,0 +1,70 @@
+"""What an engine is to the rest of the code: a retry ladder and one function."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from ase import Atoms
+
+
+class NotConverged(Exception):
+    """The SCF stopped before it converged: the next rung of the ladder is tried."""
+
+
+class Refused(Exception):
+    """This engine cannot label this frame; the message says why."""
+
+
+@dataclass
+class Result:
+    """What an engine computed. eV, eV/Å, eV/Å³; stress has the ASE sign.
+
+    ``numbers`` and ``positions`` are those of the atoms that were really computed, so that the
+    caller can see whether they are still the frame's.
+    """
+
+    energy: float | None  # force-consistent
+    forces: np.ndarray | None  # [n, 3]
+    stress: np.ndarray | None  # [6] Voigt; None where not periodic or not known
+    numbers: np.ndarray  # [n]
+    positions: np.ndarray  # [n, 3] Å
+
+
+class Engine(Protocol):
+    """One program that computes labels.
+
+    The module of an engine imports its program inside its methods only.
+    """
+
+    #: Rungs of the retry ladder, all at one level of theory, each one gentler and slower.
+    RUNGS: ClassVar[tuple[str, ...]]
+
+    def check(self, elements: list[str]) -> None:
+        """Say before any compute what can be known to fail (imports the program).
+
+        Raises:
+            UserError: settings that the program does not know, elements it cannot do.
+        """
+
+    def compute(self, frame: Atoms, rung: str) -> Result:
+        """One attempt at one canonical frame (charge and spin in ``info``).
+
+        Raises:
+            NotConverged: the SCF did not converge at this rung.
+            Refused: the frame is not for this engine.
+        """
+
+
+def check_electrons(frame: Atoms) -> None:
+    """Refuse a spin (N↑ − N↓) that the number of electrons does not allow.
+
+    Electrons replaced by effective core potentials come in pairs, so the count over all of
+    them decides.
+    """
+    charge, spin = frame.info["charge"], frame.info["spin"]
+    electrons = int(frame.numbers.sum()) - charge
+    if (electrons - spin) % 2 or spin > electrons:
+        raise Refused(
+            f"spin {spin} (N↑ − N↓) does not go with {electrons} electrons (charge {charge}): "
+            "set info 'charge' and 'spin' of the structure"
+        )
