@@ -122,7 +122,9 @@ def calibrate(
     }
 
 
-def measured_coverage(frames: Sequence[Atoms], calibration: dict[str, Any]) -> dict[str, Any] | None:
+def measured_coverage(
+    frames: Sequence[Atoms], calibration: dict[str, Any]
+) -> dict[str, Any] | None:
     """How often the factor in use bounded the error, on frames measured afterwards.
 
     Returns:

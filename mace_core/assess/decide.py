@@ -84,10 +84,14 @@ def decide(history: Sequence[Assessment], config: Config, new_data: Sequence[str
     if failed:
         reason += "; these checks failed: " + _join(failed, named=True)
     if new_data and outcome in (Outcome.CONVERGED, Outcome.STALLED):
-        reason = f"new labelled data ({', '.join(new_data)}) will be trained on; before it: {reason}"
+        reason = (
+            f"new labelled data ({', '.join(new_data)}) will be trained on; before it: {reason}"
+        )
         outcome = Outcome.CONTINUE
     elif new_data and outcome is Outcome.BUDGET_SPENT:
-        reason += f"; new labelled data wait ({', '.join(new_data)}): raise the limit to train on them"
+        reason += (
+            f"; new labelled data wait ({', '.join(new_data)}): raise the limit to train on them"
+        )
     elif outcome is Outcome.CONTINUE:
         reason += "; " + _join(limits)
     return Decision(outcome, reason, [*checks, *limits, *stalls], without_progress)
@@ -102,7 +106,9 @@ def _decide_start(first: Assessment, config: Config, new_data: Sequence[str]) ->
     """Generation 0: can anything be trained?"""
     start = first.get("start") or {}
     labels = first.get("labels") or {}
-    statuses = ", ".join(f"{n} {name}" for name, n in _statuses(labels).items()) or "no label at all"
+    statuses = (
+        ", ".join(f"{n} {name}" for name, n in _statuses(labels).items()) or "no label at all"
+    )
     n = start.get("frames", labels.get("converged", 0)) + start.get("labelled_frames", 0)
     without = start.get("without_E0") or {}
     if config.data.E0s == "average":

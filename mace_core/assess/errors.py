@@ -47,7 +47,9 @@ def errors(frames: Sequence[Atoms], confidence: float, seed: int) -> dict[str, A
     rng = np.random.default_rng(seed)
     result = {"n_frames": len(frames)} | _forces(with_forces, confidence, rng)
     result |= _energies([a for a in frames if REF_ENERGY in a.info and MACE_ENERGY in a.info])
-    result["stress_mae"] = _stress([a for a in frames if REF_STRESS in a.info and MACE_STRESS in a.info])
+    result["stress_mae"] = _stress(
+        [a for a in frames if REF_STRESS in a.info and MACE_STRESS in a.info]
+    )
     result["by_element"] = _by_element(with_forces, confidence, rng)
     result["by_group"] = _by_group(with_forces, confidence, rng)
     return result

@@ -1,0 +1,77 @@
+"""A committee's predictions on labelled frames."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from mace_core.config.campaign import Config
+from mace_core.conventions import (
+    FRAME_ID,
+    MACE_ENERGY,
+    MACE_FORCES,
+    MACE_FORCES_STD,
+    MACE_STRESS,
+    MACE_UNCERTAINTY,
+    REF_STRESS,
+)
+from mace_core.frames import frame_id
+from mace_core.progress import Progress
+
+_CHUNK = 32  # frames between two signs of life
+
+
+def load_committee(content: dict[str, Any], config: Config):
+    """The :class:`~mace_core.committee.Committee` that a committee.json names."""
+    from mace_core.committee import Committee
+
+    return Committee.load(content["members"], config.train.default_dtype, config.train.device)
+
+
+def score(frames: Sequence[Atoms], committee, factor: float | None, title: str) -> list[Atoms]:
+    """Copies of the frames with MACE_energy, MACE_forces, MACE_forces_std and, with a factor, MACE_uncertainty.
+
+    Args:
+        frames: with REF_*; stress is predicted where one of them has a REF_stress.
+        committee: with ``predict`` as in docs/contracts.md.
+        factor: calibration factor, see :mod:`mace_core.assess.calibration`.
+        title: of the progress line.
+    """
+    stress = any(REF_STRESS in atoms.info for atoms in frames)
+    scored = []
+    with Progress(title, len(frames), "frame") as progress:
+        for start in range(0, len(frames), _CHUNK):
+            part = [atoms.copy() for atoms in frames[start : start + _CHUNK]]
+            for atoms, found in zip(part, committee.predict(part, stress=stress), strict=True):
+                atoms.info[MACE_ENERGY] = float(found.energy)
+                atoms.arrays[MACE_FORCES] = found.forces
+                atoms.arrays[MACE_FORCES_STD] = found.forces_std
+                atoms.info.pop(MACE_UNCERTAINTY, None)
+                if factor is not None:
+                    atoms.info[MACE_UNCERTAINTY] = factor * float(found.max_forces_std)
+                if found.stress is not None and REF_STRESS in atoms.info:
+                    atoms.info[MACE_STRESS] = found.stress
+                scored.append(atoms)
+            progress.update(len(scored))
+    return scored
+
+
+def unseen(
+    frames: Sequence[Atoms], trained: set[str], what: str, where: str | Path
+) -> tuple[list[Atoms], list[str]]:
+    """The frames that no member has trained on, and a sentence if there were others.
+
+    Args:
+        frames: to be scored.
+        trained: ids of the frames of the training and validation sets.
+        what: the frames' role, for the sentence.
+        where: they come from.
+    """
+    kept = [
+        atoms for atoms in frames if (atoms.info.get(FRAME_ID) or frame_id(atoms)) not in trained
+    ]
+    lost = len(frames) - len(kept)
+    if not lost:
+        return kept, []
+    return kept, [f"{lost} of {len(frames)} {what} frames in {where} were trained on: not scored"]
