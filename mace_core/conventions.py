@@ -38,7 +38,10 @@ GROUP = "group"  # walker group, e.g. "500K"
 MD_STEP = "md_step"
 GENERATION = "generation"  # in which the frame was selected
 LABEL_STATUS = "label_status"  # a LabelStatus
-LABEL_REASON = "label_reason"
+LABEL_REASON = "label_reason"  # not there for converged labels
+LABEL_COMPUTED = "label_computed"  # whether that call computed it, or found it in the store
+LABEL_SECONDS = "label_seconds"  # wall time of all attempts
+LABEL_THEORY = "label_theory"  # "theory-" and the theory id
 
 MEV = 1e-3  # eV in one meV
 KCAL_MOL = 0.0433641153  # eV in one kcal/mol

@@ -63,16 +63,29 @@ def read_frames(path: str | Path, index: str = ":") -> list[Atoms]:
     if path.stat().st_size == 0:
         return []
     try:
-        return ase.io.read(path, index, format="extxyz")
+        frames = ase.io.read(path, index, format="extxyz")
     except Exception as err:
         raise UserError(f"cannot read frames: {err}", where=str(path)) from err
+    for atoms in frames:
+        # ASE reads hex digits that happen to look like a number (12…, 1e9…) as one.
+        if not isinstance(atoms.info.get(FRAME_ID, ""), str):
+            atoms.info[FRAME_ID] = frame_id(atoms)
+    return frames
 
 
 def write_frames(path: str | Path, frames: Iterable[Atoms]) -> None:
-    """Write frames as extxyz, whole or not at all. No frames make an empty file."""
+    """Write frames as extxyz, whole or not at all. No frames make an empty file.
+
+    Text in ``info`` becomes one line, and empty text is left out: extxyz cannot hold either.
+    """
     buffer = io.StringIO()
     for atoms in frames:
         plain = atoms.copy()  # without its calculator: labels live in REF_*, never in results
+        for key, value in atoms.info.items():
+            if isinstance(value, str):
+                plain.info[key] = " ".join(value.split())
+                if not value.strip():
+                    del plain.info[key]
         ase.io.write(buffer, plain, format="extxyz")
     write_text(path, buffer.getvalue())
 

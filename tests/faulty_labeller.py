@@ -37,8 +37,8 @@ def _digest(atoms: Atoms, seed: int) -> str:
 class FaultyCalculator(EMT):
     """EMT with faults.
 
-    Each call appends one line, ``<hash of the frame> <fault or ok>``, to the file named by the environment
-    variable MACELOOP_CALL_LOG.
+    Each call appends one line, ``<hash of the frame> <fault or ok>``, to the file named by the
+    environment variable MACELOOP_CALL_LOG.
 
     Args:
         seed: of the choice of frames and of their faults.

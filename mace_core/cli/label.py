@@ -14,9 +14,7 @@ def register(app: typer.Typer) -> None:
         frames: Annotated[Path, typer.Option(help="extxyz to be labelled")],
         config: Annotated[Path, typer.Option(help="configuration (YAML), or a plan.json")],
         out: Annotated[Path, typer.Option(help="extxyz with REF_* and label_status")],
-        store: Annotated[
-            Path | None, typer.Option(help="label store [campaign.label_store]")
-        ] = None,
+        store: Annotated[Path | None, typer.Option(help="[default: campaign.label_store]")] = None,
         batch: Annotated[str | None, typer.Option(help="b/N: every N-th frame from b on")] = None,
         retry_failed: Annotated[bool, typer.Option(help="compute failed frames again")] = False,
         threads: Annotated[int, typer.Option(min=1, help="of the engine")] = 1,

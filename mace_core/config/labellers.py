@@ -24,7 +24,7 @@ class LabellerBase(BaseModel):
     )
     spins: dict[str, int] = Field(
         default_factory=dict,
-        description="N(up) − N(down) of isolated atoms, by element; others take Hund's ground state",
+        description="N(up) − N(down) of isolated atoms, by element; others take the ground state",
     )
 
 
@@ -75,7 +75,7 @@ class TBLiteLabeller(LabellerBase):
 
 
 class EMTLabeller(LabellerBase):
-    """ASE's effective-medium potential for Al Ni Cu Pd Ag Pt Au (and H C N O, crudely): for tests."""
+    """ASE's effective-medium potential, for tests: Al Ni Cu Pd Ag Pt Au, and H C N O crudely."""
 
     engine: Literal["emt"] = "emt"
 
@@ -95,8 +95,8 @@ class ASELabeller(LabellerBase):
     )
     kwargs: dict[str, Any] = Field(
         default_factory=dict,
-        description="keyword arguments of the calculator: the level of theory; the values $charge, $spin "
-        "and $multiplicity stand for the frame's own",
+        description="keyword arguments of the calculator: the level of theory; the values $charge, "
+        "$spin and $multiplicity stand for the frame's own",
     )
     version: str = Field(
         "", description="free text that enters the theory id: change it when the program changes"
@@ -111,9 +111,7 @@ class ASELabeller(LabellerBase):
         except (TypeError, ValueError):
             same = False
         if not same:
-            raise ValueError(
-                "kwargs may hold text, finite numbers, lists and mappings with text keys"
-            )
+            raise ValueError("kwargs may hold text, finite numbers, lists, and mappings by text")
         return kwargs
 
 

@@ -1,8 +1,8 @@
 """Claims: who computes which frame right now, so that no label is paid for twice.
 
-A claim is a file beside the frame's record, created exclusively. It names its process (machine, pid, start
-time), and its modification time is the process's heartbeat. A claim is dead when its process
-is, as far as that can be seen from here, or when its heartbeat has stood still for
+A claim is a file beside the frame's record, created exclusively. It names its process (machine,
+pid, start time), and its modification time is the process's heartbeat. A claim is dead when its
+process is, as far as that can be seen from here, or when its heartbeat has stood still for
 :data:`STALE_AFTER` seconds (as watched here, so that clocks need not agree).
 
 Claims of one frame are numbered: a dead claim n is taken over by creating claim n + 1

@@ -71,9 +71,9 @@ def _check_planned(config: Path, settings: LabellerBase, labels: LabelStore) -> 
         return
     installed = ", ".join(f"{k}=={v}" for k, v in versions(settings).items())
     raise UserError(
-        f"this generation was planned at level of theory {planned}, and with {installed} it would be "
-        f"{labels.theory_id}: their labels must not be mixed",
+        f"this generation was planned at level of theory {planned}; with {installed} it would be "
+        f"{labels.theory_id}, and their labels must not be mixed",
         where=str(config),
-        mend=f"install the versions in {labels.folder.parent / planned / 'theory.json'}, or start a new "
-        "campaign",
+        mend=f"install the versions in {labels.folder.parent / planned / 'theory.json'}, "
+        "or start a new campaign",
     )

@@ -49,7 +49,7 @@ def knows_spin(settings: LabellerBase) -> bool:
 def ground_state_spin(element: str) -> int | None:
     """N(up) − N(down) of the free atom's ground state, or None where the table cannot be right.
 
-    The table is ASE's; H to Kr were checked against the ground levels of the NIST Atomic Spectra Database.
+    The table is ASE's; H to Kr agree with the ground levels of the NIST Atomic Spectra Database.
     """
     number = atomic_numbers[element]
     if number >= len(ground_state_magnetic_moments):

@@ -7,7 +7,17 @@ from typing import Any
 
 from ase import Atoms
 
-from mace_core.conventions import FRAME_ID, GROUP, LABEL_REASON, LABEL_STATUS, ROLE, WHY_PICKED
+from mace_core.conventions import (
+    FRAME_ID,
+    GROUP,
+    LABEL_COMPUTED,
+    LABEL_REASON,
+    LABEL_SECONDS,
+    LABEL_STATUS,
+    LABEL_THEORY,
+    ROLE,
+    WHY_PICKED,
+)
 from mace_core.errors import UserError
 from mace_core.frames import canonical, read_frames
 
@@ -31,11 +41,12 @@ def merge_labels(
     _check_same(asked, [atoms for _, atoms in labelled], selected)
     outcomes = {}
     for path, atoms in labelled:
-        if atoms.info["theory_id"] != plan["theory"]:
+        theory = str(atoms.info[LABEL_THEORY]).removeprefix("theory-")
+        if theory != plan["theory"]:
             raise UserError(
-                f"labels at level of theory {atoms.info['theory_id']}, where the plan says {plan['theory']}",
+                f"labels at level of theory {theory}, where the plan says {plan['theory']}",
                 where=str(path),
-                mend="delete this batch file and run again with the programs the campaign started with",
+                mend="delete this batch file, and label again with the programs of the plan's time",
             )
         outcomes[canonical(atoms).info[FRAME_ID]] = atoms.info
     labels = []
@@ -49,8 +60,8 @@ def merge_labels(
                 "reason": str(outcome.get(LABEL_REASON, "")),
                 "group": atoms.info.get(GROUP),
                 "why_picked": atoms.info.get(WHY_PICKED),
-                "wall_seconds": float(outcome["label_seconds"]),
-                "computed": bool(outcome["label_computed"]),
+                "wall_seconds": float(outcome[LABEL_SECONDS]),
+                "computed": bool(outcome[LABEL_COMPUTED]),
             }
         )
     return {
@@ -79,6 +90,6 @@ def _check_same(asked: list[Atoms], labelled: list[Atoms], selected: str | Path)
         raise UserError(
             f"the labelled frames are not the selected ones: {'; '.join(problems)}",
             where=str(selected),
-            mend="delete the batch files beside merged.json and run again: nothing that lies in the "
-            "label store is computed twice",
+            mend="delete the batch files beside merged.json and run again: nothing that lies in "
+            "the label store is computed twice",
         )

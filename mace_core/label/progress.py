@@ -11,7 +11,7 @@ INTERVAL = 5.0  # seconds between lines
 
 
 class Progress:
-    """One line on stdout every :data:`INTERVAL` seconds at most; a bar on stderr if that is a terminal."""
+    """A line on stdout every :data:`INTERVAL` seconds, and a bar on stderr if it is a terminal."""
 
     def __init__(self, title: str):
         self.title = title

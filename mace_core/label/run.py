@@ -16,8 +16,11 @@ from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import (
     CHARGE,
     FRAME_ID,
+    LABEL_COMPUTED,
     LABEL_REASON,
+    LABEL_SECONDS,
     LABEL_STATUS,
+    LABEL_THEORY,
     REF_ENERGY,
     REF_FORCES,
     REF_STRESS,
@@ -78,6 +81,8 @@ def label_frames(
 
     Args:
         frames: made canonical here.
+        settings: of the labeller.
+        store: of that labeller's level of theory.
         retry_failed: compute again what failed before.
         threads: of the engine.
         report: called with what is done and the number of different frames, about once a second.
@@ -154,9 +159,9 @@ def labelled_frame(atoms: Atoms, outcome: Labelled) -> Atoms:
     frame.info |= {
         LABEL_STATUS: str(record.status),
         LABEL_REASON: record.reason,
-        "label_computed": outcome.computed,
-        "label_seconds": record.wall_seconds,
-        "theory_id": record.theory_id,
+        LABEL_COMPUTED: outcome.computed,
+        LABEL_SECONDS: record.wall_seconds,
+        LABEL_THEORY: f"theory-{record.theory_id}",  # bare hex digits may be read as a number
     }
     if record.converged:
         labels = record.to_atoms()
@@ -272,6 +277,8 @@ class _Bench:
         """Keep the outputs of failed attempts in the store, for a person to read."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         for folder in folders:
+            if not any(path.stat().st_size for path in folder.rglob("*") if path.is_file()):
+                continue
             rung = folder.name.removeprefix(f"{frame_id}-")
             shutil.copytree(
                 folder,
@@ -307,15 +314,14 @@ def _start(session: Session, settings: LabellerBase, elements: Iterable[str]) ->
 
 
 def _large(folder: str, names: list[str]) -> list[str]:
-    """Names that :func:`shutil.copytree` leaves out: large files, and what is no plain file."""
-    left_out = []
-    for name in names:
-        path = Path(folder) / name
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            left_out.append(name)
-        elif path.is_file() and path.stat().st_size > KEPT_FILE_SIZE:
-            left_out.append(name)
-    return left_out
+    """Names that :func:`shutil.copytree` leaves out: large files, links, pipes."""
+
+    def kept(path: Path) -> bool:
+        if path.is_symlink():
+            return False
+        return path.is_dir() or (path.is_file() and path.stat().st_size <= KEPT_FILE_SIZE)
+
+    return [name for name in names if not kept(Path(folder) / name)]
 
 
 def _one_line(reason: str) -> str:

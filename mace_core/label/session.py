@@ -25,11 +25,11 @@ _THREAD_VARIABLES = (
 )
 
 
-class WorkerDied(Exception):
+class WorkerDied(Exception):  # noqa: N818
     """The worker ended without an answer; the message says how."""
 
 
-class WorkerTimeout(Exception):
+class WorkerTimeout(Exception):  # noqa: N818
     """The worker did not answer in time, and was killed."""
 
 
@@ -52,8 +52,12 @@ class Session:
             with open(self._log, "wb") as log:
                 self._process = subprocess.Popen(
                     # -P: no folder of the user's may hide a module of the standard library.
-                    [sys.executable, "-P", "-m", "mace_core.label.worker", f"--answers={answers}"]
-                    + [f"--parent={os.getpid()}", f"--scratch={self.scratch}"],
+                    [
+                        *(sys.executable, "-P", "-m", "mace_core.label.worker"),
+                        f"--answers={answers}",
+                        f"--parent={os.getpid()}",
+                        f"--scratch={self.scratch}",
+                    ],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,

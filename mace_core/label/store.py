@@ -205,7 +205,7 @@ class LabelStore:
             raise UserError(
                 f"a label record was damaged or changed after it was written: {err}",
                 where=str(path),
-                mend="restore the file from a backup, or move it away: the frame is then labelled again",
+                mend="restore it from a backup, or move it away: the frame is then labelled again",
             ) from err
         if record.frame_id != frame_id or record.theory_id != self.theory_id:
             raise UserError(

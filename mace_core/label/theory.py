@@ -1,5 +1,6 @@
 """The level of theory: what must be equal for two labels to be trained on together."""
 
+import contextlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -49,10 +50,8 @@ def versions(settings: LabellerBase) -> dict[str, str]:
         # A calculator of its own package (gpaw, xtb, …) counts too; one in a user's file
         # has no version but the free text of labeller.version.
         package = settings.calculator.split(":")[0].split(".")[0]
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            pass
     return found
 
 

@@ -15,7 +15,8 @@ def verdict(answer: dict[str, Any], frame: Atoms, max_force: float) -> tuple[Lab
     """Status and, unless converged, the reason.
 
     Args:
-        answer: energy (eV), forces [n, 3] (eV/Å), stress [6] (eV/Å³), numbers [n], positions [n, 3] (Å).
+        answer: energy (eV), forces [n, 3] (eV/Å), stress [6] (eV/Å³), and of the atoms that were
+            computed numbers [n] and positions [n, 3] (Å).
         frame: the frame that was asked for.
         max_force: eV/Å; a larger force is not believed.
     """

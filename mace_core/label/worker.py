@@ -1,7 +1,7 @@
 """The process that computes: ``python -m mace_core.label.worker``.
 
 It reads one JSON job a line from stdin and answers one JSON line on a descriptor of its own,
-because engines print. It leads a session of its own, so that it can be killed with all that it started.
+because engines print. It leads a session of its own, to be killed with all that it started.
 
 Jobs are ``{"settings": …, "elements": […]}`` (the first one: build and check the engine) and
 ``{"directory", "rung", "numbers", "positions", "cell", "pbc", "charge", "spin"}``. The settings'

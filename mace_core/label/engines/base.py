@@ -7,11 +7,11 @@ import numpy as np
 from ase import Atoms
 
 
-class NotConverged(Exception):
+class NotConverged(Exception):  # noqa: N818
     """The SCF stopped before it converged: the next rung of the ladder is tried."""
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """This engine cannot label this frame; the message says why."""
 
 

@@ -42,7 +42,7 @@ class PySCFEngine:
                 gto.basis.load(self.settings.basis, element)
             except (KeyError, RuntimeError) as err:
                 raise UserError(
-                    f"labeller.basis: {self.settings.basis!r} is no basis set of PySCF with {element}",
+                    f"labeller.basis: PySCF has no {self.settings.basis!r} for {element}",
                     mend="give a name of pyscf.gto.basis, e.g. def2-svp, 6-31g*, cc-pvdz",
                 ) from err
 
