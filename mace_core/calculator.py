@@ -1,0 +1,87 @@
+"""The ASE calculator, for one model or a committee."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase.calculators.calculator import Calculator, all_changes
+
+from mace_core.committee import Committee
+from mace_core.errors import UserError
+from mace_core.model.files import DTYPES
+
+
+class MACECalculator(Calculator):
+    """Energies, forces and stress for ASE; with several models their mean and spread.
+
+    Results: ``energy`` = ``free_energy`` (eV), ``node_energy`` [n], ``forces`` (eV/Å), and
+    ``stress`` (Voigt, eV/Å³) where the cell is periodic in all three directions. Of a committee
+    also ``forces_std`` [n], ``max_forces_std`` (eV/Å), ``energy_std`` (eV), and with a calibration
+    factor ``uncertainty`` = factor · max_forces_std (eV/Å).
+
+    Args:
+        model_paths: a folder that :func:`mace_core.save_model` wrote, or several: a committee.
+        device: torch device.
+        default_dtype: "float64" or "float32".
+        calibration_factor: from the campaign's committee.json.
+        committee: models already in memory, instead of ``model_paths``.
+        **kwargs: for :class:`ase.calculators.calculator.Calculator`.
+
+    Raises:
+        UserError: a folder without a model, models that do not fit together, or (on use) an element
+            that the models do not know.
+    """
+
+    implemented_properties = (
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "node_energy",
+        "forces_std",
+        "energy_std",
+        "max_forces_std",
+        "uncertainty",
+    )
+
+    def __init__(
+        self,
+        model_paths: str | Path | Sequence[str | Path] | None = None,
+        device: str = "cpu",
+        default_dtype: str = "float64",
+        calibration_factor: float | None = None,
+        committee: Committee | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if (model_paths is None) == (committee is None):
+            raise UserError("give model_paths or committee, one of the two")
+        if committee is None:
+            if default_dtype not in DTYPES:
+                raise UserError(
+                    f"unknown default_dtype {default_dtype!r}", mend="float64 or float32"
+                )
+            folders = [model_paths] if isinstance(model_paths, str | Path) else list(model_paths)
+            committee = Committee.load(folders, default_dtype, device)
+        self.committee = committee
+        self.calibration_factor = calibration_factor
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """All results at once: forces cost little beyond the energy."""
+        super().calculate(atoms, properties, system_changes)
+        (p,) = self.committee.predict([self.atoms], stress=bool(self.atoms.pbc.all()))
+        self.results = {
+            "energy": p.energy,
+            "free_energy": p.energy,
+            "node_energy": p.node_energy,
+            "forces": p.forces,
+        }
+        if p.stress is not None:
+            self.results["stress"] = p.stress
+        if len(self.committee) > 1:
+            self.results |= {
+                "forces_std": p.forces_std,
+                "max_forces_std": p.max_forces_std,
+                "energy_std": p.energy_std,
+            }
+            if self.calibration_factor is not None:
+                self.results["uncertainty"] = self.calibration_factor * p.max_forces_std

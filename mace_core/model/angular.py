@@ -1,0 +1,18 @@
+"""Real spherical harmonics of the edges, e3nn's in order, axes and normalisation."""
+
+import torch
+from e3nn import o3
+
+
+def spherical_harmonics(max_ell: int, vectors: torch.Tensor) -> torch.Tensor:
+    """Y_lm of directions, for l = 0 … ``max_ell``, with Σ_m Y_lm² = 2 l + 1.
+
+    Args:
+        max_ell: largest degree.
+        vectors: [n, 3], of any length but zero.
+
+    Returns:
+        [n, (max_ell + 1)²].
+    """
+    degrees = list(range(max_ell + 1))
+    return o3.spherical_harmonics(degrees, vectors, normalize=True, normalization="component")

@@ -1,0 +1,175 @@
+"""Atoms and their neighbours as tensors, and several frames as one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+import vesin
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from mace_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One frame, or several side by side.
+
+    Attributes:
+        positions: [n_atoms, 3] Å.
+        species: [n_atoms] index of each atom's element in the model's list.
+        edge_index: [2, n_edges]: i receives, j sends; sorted by i within a frame.
+        unit_shifts: [n_edges, 3] S, so that r_ij = r_j − r_i + S·cell.
+        cell: [n_frames, 3, 3] rows are lattice vectors, Å.
+        periodic: [n_frames] bool: periodic in all three directions, so that stress is defined.
+        frame: [n_atoms] which frame an atom belongs to.
+    """
+
+    positions: torch.Tensor
+    species: torch.Tensor
+    edge_index: torch.Tensor
+    unit_shifts: torch.Tensor
+    cell: torch.Tensor
+    periodic: torch.Tensor
+    frame: torch.Tensor
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.positions)
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.cell)
+
+    @property
+    def n_edges(self) -> int:
+        return self.edge_index.shape[1]
+
+    def atoms_per_frame(self) -> torch.Tensor:
+        """[n_frames] number of atoms."""
+        return torch.bincount(self.frame, minlength=self.n_frames)
+
+    def vectors(self) -> torch.Tensor:
+        """[n_edges, 3] r_ij = r_j − r_i + S·cell, Å."""
+        receivers, senders = self.edge_index
+        cell = self.cell.index_select(0, self.frame.index_select(0, receivers))
+        shift = torch.bmm(self.unit_shifts.unsqueeze(1), cell).squeeze(1)
+        r = self.positions
+        return r.index_select(0, senders) - r.index_select(0, receivers) + shift
+
+    def volume(self) -> torch.Tensor:
+        """[n_frames] Å³; infinite where the frame is not periodic in all directions."""
+        volume = torch.linalg.det(self.cell).abs()
+        return torch.where(self.periodic, volume, torch.inf)
+
+    def to(self, device: str | torch.device) -> "Graph":
+        """The same graph on a device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def species_of(numbers: np.ndarray, elements: Sequence[int]) -> np.ndarray:
+    """Index in ``elements`` of each atomic number.
+
+    Raises:
+        UserError: an element is not among ``elements``.
+    """
+    index = np.full(len(chemical_symbols) + 1, -1)
+    index[list(elements)] = np.arange(len(elements))
+    species = index[numbers]
+    if (species < 0).any():
+        unknown = sorted({int(z) for z in np.asarray(numbers)[species < 0]})
+        raise UserError(
+            f"the model does not know {', '.join(chemical_symbols[z] for z in unknown)}",
+            where=f"it was made for {', '.join(chemical_symbols[z] for z in elements)}",
+            mend="train it on data with these elements, or leave such frames out",
+        )
+    return species
+
+
+def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs within ``r_max``, each in both directions, with periodic images.
+
+    Any mixture of periodic directions, any cell (also smaller than ``r_max``), sorted by i.
+
+    Args:
+        atoms: the frame; lattice vectors of directions that are not periodic do not matter.
+        r_max: Å.
+
+    Returns:
+        edge_index [2, n_edges] and unit shifts S [n_edges, 3], with D = r_j − r_i + S·cell.
+
+    Raises:
+        UserError: a periodic direction has no lattice vector.
+    """
+    pbc = atoms.pbc
+    cell = atoms.cell.array
+    if pbc.any():
+        if (np.linalg.norm(cell[pbc], axis=1) < 1e-8).any():
+            raise UserError(
+                "the frame is periodic in a direction without a lattice vector",
+                where=f"{atoms.get_chemical_formula()}, pbc {pbc.tolist()}, cell {cell.tolist()}",
+                mend="set the cell, or pbc=False",
+            )
+        cell = atoms.cell.complete().array
+        if not pbc.all():
+            cell = _orthogonal_to_periodic(cell, pbc)
+    finder = vesin.NeighborList(cutoff=r_max, full_list=True, sorted=True, n_threads=1)
+    i, j, S = finder.compute(points=atoms.positions, box=cell, periodic=pbc, quantities="ijS")
+    return np.stack([i, j]).astype(np.int64), S
+
+
+def graph_of(
+    atoms: Atoms, r_max: float, elements: Sequence[int], dtype: torch.dtype = torch.float64
+) -> Graph:
+    """One frame as a graph.
+
+    Args:
+        atoms: the frame.
+        r_max: cutoff, Å.
+        elements: atomic numbers in the order of the model.
+        dtype: of positions and cell.
+
+    Raises:
+        UserError: an element that is not in ``elements``; a periodic direction without cell.
+    """
+    species = species_of(atoms.numbers, elements)
+    edge_index, unit_shifts = neighbours(atoms, r_max)
+    return Graph(
+        positions=torch.tensor(atoms.positions, dtype=dtype),
+        species=torch.from_numpy(species),
+        edge_index=torch.from_numpy(edge_index),
+        unit_shifts=torch.tensor(unit_shifts, dtype=dtype),
+        cell=torch.tensor(atoms.cell.array, dtype=dtype).unsqueeze(0),
+        periodic=torch.tensor([bool(atoms.pbc.all())]),
+        frame=torch.zeros(len(atoms), dtype=torch.int64),
+    )
+
+
+def batch(graphs: Sequence[Graph]) -> Graph:
+    """Several graphs as one; frames keep their order."""
+    if len(graphs) == 1:
+        return graphs[0]
+    first_atom = np.cumsum([0, *[g.n_atoms for g in graphs]])
+    first_frame = np.cumsum([0, *[g.n_frames for g in graphs]])
+    together = {
+        f.name: torch.cat([getattr(g, f.name) for g in graphs])
+        for f in fields(Graph)
+        if f.name not in ("edge_index", "frame")
+    }
+    return Graph(
+        **together,
+        edge_index=torch.cat(
+            [g.edge_index + int(a) for g, a in zip(graphs, first_atom, strict=False)], dim=1
+        ),
+        frame=torch.cat([g.frame + int(f) for g, f in zip(graphs, first_frame, strict=False)]),
+    )
+
+
+def _orthogonal_to_periodic(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """The cell with directions that are not periodic replaced by normals to the periodic ones."""
+    cell = cell.copy()
+    cell[~pbc] = 0.0
+    _, _, basis = np.linalg.svd(cell[pbc])
+    cell[~pbc] = basis[int(pbc.sum()) :]
+    return cell
