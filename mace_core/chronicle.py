@@ -244,12 +244,23 @@ def generations_table(generations: list[Generation]) -> pd.DataFrame:
 def walkers_table(generations: list[Generation]) -> pd.DataFrame:
     """How each walker ended: one row a walker, the keys of walker_{w}.json as columns."""
     rows = [{"generation": gen.g, **walker} for gen in generations for walker in gen.walkers]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ["generation", "walker", "group", "end"])
 
 
 def seconds_of(metrics: dict) -> float:
     """Wall time of one member's training as its metrics.json states it, 0 where it does not."""
     return float(metrics.get("wall_seconds", metrics.get("seconds", 0.0)))
+
+
+def without_passwords(value: Any) -> Any:
+    """``value`` with the password of every URI in it hidden."""
+    if isinstance(value, str):
+        return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", value)
+    if isinstance(value, dict):
+        return {key: without_passwords(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_passwords(item) for item in value]
+    return value
 
 
 def parity(frames: list[Atoms]) -> dict[str, np.ndarray]:
@@ -259,8 +270,8 @@ def parity(frames: list[Atoms]) -> dict[str, np.ndarray]:
     shift that no force depends on.
 
     Returns:
-        ``ref_forces``, ``forces`` [n components] eV/Å; ``ref_energy``, ``energy`` [n_frames] eV/atom;
-        ``shift`` eV/atom.
+        ``ref_forces``, ``forces`` [n components] eV/Å; ``ref_energy``, ``energy``
+        [n_frames] eV/atom; ``shift`` eV/atom.
     """
     reference = [a.arrays[REF_FORCES].ravel() for a in frames]
     predicted = [a.arrays[MACE_FORCES].ravel() for a in frames]

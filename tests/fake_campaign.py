@@ -75,7 +75,7 @@ def write_fake_campaign(
             "format": 1,
             "theory_id": THEORY,
             "engine": "pyscf",
-            "version": "2.14.0",
+            "versions": {"pyscf": "2.14.0"},
             "settings": {"xc": "pbe", "basis": "def2-svp", "density_fit": True, "grid_level": 2},
         },
     )
@@ -261,31 +261,7 @@ def _generation(config, layout, g, rng, spent, train, frozen, calibrated, outcom
             "budget_spent": "the budget of labels is spent before the target was reached",
             "stalled": "no progress in 3 generations: no frame is above the window's lower end",
         }[outcome],
-        "checks": [
-            {
-                "name": "force_mae",
-                "passed": outcome == "converged",
-                "value": 0.02,
-                "limit": 0.04,
-                "message": "upper bound of the audited force error in eV/Å",
-            },
-            {
-                "name": "audit_frames",
-                "passed": True,
-                "value": 12,
-                "limit": 10,
-                "message": "audit frames",
-            },
-            {
-                "name": "stable_fraction",
-                "passed": False,
-                "value": 0.75,
-                "limit": 1.0,
-                "message": "one walker was ended by a sanity check",
-            },
-        ]
-        if g
-        else [],
+        "checks": _checks(outcome) if g else [],
         "labels": {
             **counts,
             "calls": len(labels),
@@ -326,6 +302,25 @@ def _generation(config, layout, g, rng, spent, train, frozen, calibrated, outcom
         "seconds": seconds + 40,
         "reason": assess["reason"],
     }
+
+
+def _checks(outcome: str) -> list[dict]:
+    """The names, kinds and units of the stop rule."""
+    met = outcome == "converged"
+    rows = [
+        ("target_bound", "convergence", met, 0.0213, 0.04, "audited force MAE at most 21.3 meV/Å"),
+        ("streak", "convergence", met, 2, 2, "bound below the target in 2 generations in a row"),
+        ("audit_frames", "convergence", True, 12, 10, "12 audit frames, 10 asked"),
+        ("stable_md", "convergence", met, 1.0 if met else 0.75, 1.0, "75% of walkers stable"),
+        ("elements", "convergence", True, 0.031, 0.08, "no element above 80 meV/Å"),
+        ("walker_groups", "convergence", met, None, 0.08, "too few audit frames: <500K>"),
+        ("max_labels", "limit", outcome != "budget_spent", 57, 1000, "57 of 1000 label calls"),
+        ("max_generations", "limit", True, 3, 4, "generation 3 of 4"),
+        ("progress", "stall", outcome != "stalled", 0, 3, "0 generations without progress"),
+        ("candidates", "stall", True, 0, 3, "the last generation found candidates"),
+    ]
+    names = ("name", "kind", "passed", "value", "limit", "message")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 _STATUSES = ("converged", "unconverged", "failed", "timeout", "rejected")

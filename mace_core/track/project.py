@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mace_core.chronicle import Chronicle, Generation
+from mace_core.chronicle import Chronicle, Generation, without_passwords
 from mace_core.config import Config
 from mace_core.conventions import MEV, Outcome
 from mace_core.storage import sha256_json
@@ -21,7 +21,6 @@ from mace_core.track.records import (
     generation_record,
     member_records,
     run_key,
-    without_passwords,
 )
 from mace_core.track.store import artifact_root, is_database, open_client
 

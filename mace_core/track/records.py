@@ -13,7 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mace_core import figures
-from mace_core.chronicle import KINDS, Chronicle, Generation, generations_table
+from mace_core.chronicle import (
+    KINDS,
+    Chronicle,
+    Generation,
+    generations_table,
+    without_passwords,
+)
 from mace_core.conventions import MEV
 from mace_core.storage import sha256_file, sha256_json
 
@@ -227,17 +233,6 @@ def campaign_text(chronicle: Chronicle) -> str:
         "The run `campaign` has every metric at step = generation; members are nested below "
         "their generation."
     )
-
-
-def without_passwords(value: Any) -> Any:
-    """``value`` with the password of every URI in it hidden."""
-    if isinstance(value, str):
-        return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", value)
-    if isinstance(value, dict):
-        return {key: without_passwords(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_passwords(item) for item in value]
-    return value
 
 
 def _note(chronicle: Chronicle, generation: Generation) -> str:

@@ -1,0 +1,157 @@
+"""Putting the report together."""
+
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+import plotly.offline
+
+from mace_core.chronicle import Chronicle, generations_table, walkers_table
+from mace_core.config import Config
+from mace_core.conventions import MEV
+from mace_core.errors import UserError
+from mace_core.report import advice, plots, provenance, viewer
+from mace_core.storage import write_text
+from mace_core.tables import write_table
+
+
+def write_report(config: Config, through: int | None, out: str | Path) -> Path:
+    """Write the report on all assessed generations up to ``through``.
+
+    Where they are all there are, the campaign's folder gets a copy (``report.html``) and the tables
+    behind it (``tables/learning_curve``, ``tables/walkers``; parquet and CSV).
+
+    Args:
+        config: the campaign's configuration.
+        through: last generation; None means all assessed ones.
+        out: the HTML file.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UserError: nothing is assessed yet.
+    """
+    chronicle = Chronicle(config, through)
+    if not chronicle.generations:
+        raise UserError(
+            "nothing to report: no generation is assessed yet",
+            where=str(chronicle.layout.root),
+            mend="run the campaign first: snakemake --configfile CONFIG",
+        )
+    html = render(chronicle)
+    write_text(out, html)
+    if chronicle.is_latest:
+        latest = chronicle.layout.root / "report.html"
+        if latest.resolve() != Path(out).resolve():
+            write_text(latest, html)
+        tables = chronicle.layout.root / "tables"
+        write_table(generations_table(chronicle.generations), tables / "learning_curve")
+        write_table(walkers_table(chronicle.generations), tables / "walkers")
+    return Path(out)
+
+
+def render(chronicle: Chronicle) -> str:
+    """The report as one HTML text: scripts, styles, data and all."""
+    table = generations_table(chronicle.generations)
+    walkers = walkers_table(chronicle.generations)
+    dataset, left_out = viewer.frames_dataset(chronicle.generations, chronicle.name)
+    last = chronicle.last
+    title, sign, sentence = advice.OUTCOMES[chronicle.outcome]
+    assessed = datetime.fromtimestamp(chronicle.layout.assess(last.g).stat().st_mtime)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mace_core.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"mev": mev, "percent": percent, "duration": duration, "count": count}
+    return environment.get_template("report.html").render(
+        name=chronicle.name,
+        outcome=str(chronicle.outcome),
+        outcome_title=title,
+        outcome_sign=sign,
+        outcome_sentence=sentence,
+        reason=last.assess["reason"],
+        assessed=assessed.strftime("%Y-%m-%d %H:%M"),
+        target=chronicle.target,
+        last=last.assess,
+        generations=[gen.assess for gen in chronicle.generations],
+        table=_rows(table),
+        improvement=improvement(table),
+        checks=advice.explained(last.assess.get("checks") or []),
+        walkers=_rows(walkers),
+        failures=[row for gen in chronicle.generations for row in gen.failed_labels],
+        best=chronicle.best,
+        theory=chronicle.theory,
+        theory_id=last.plan.get("theory"),
+        label_store=str(chronicle.label_store),
+        versions=provenance.versions(),
+        model_hashes=provenance.model_hashes(chronicle),
+        changed=provenance.changed_settings(chronicle),
+        config_yaml=provenance.config_yaml(chronicle),
+        plots={k: _in_script(v) for k, v in plots.all_plots(chronicle, table, walkers).items()},
+        frames=viewer.as_json(dataset) if dataset else None,
+        n_frames=len(dataset["structures"]) if dataset else 0,
+        frames_left_out=left_out,
+        css=_template("report.css"),
+        js=_template("report.js"),
+        plotly_js=plotly.offline.get_plotlyjs(),
+        chemiscope_js=viewer.script() if dataset else "",
+    )
+
+
+def improvement(table: pd.DataFrame) -> dict | None:
+    """First and last force MAE of the same kind (frozen where there is one), and their ratio."""
+    for kind in ("frozen", "audit"):
+        values = table[f"{kind}_force_mae"].dropna()
+        if len(values) > 1:
+            first, last = values.iloc[0], values.iloc[-1]
+            return {"kind": kind, "first": first, "last": last, "ratio": first / last}
+    return None
+
+
+def mev(value: float | None) -> str:
+    """eV (or eV/Å) as meV with three significant digits."""
+    return "–" if missing(value) else f"{value / MEV:#.3g}".rstrip(".")
+
+
+def percent(value: float | None) -> str:
+    """A share as per cent."""
+    return "–" if missing(value) else f"{value:.0%}"
+
+
+def count(value: float | None) -> str:
+    """A whole number, thousands apart."""
+    return "–" if missing(value) else f"{value:,.0f}".replace(",", " ")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if missing(seconds):
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def missing(value: float | None) -> bool:
+    """Whether there is no number to show."""
+    return value is None or not np.isfinite(value)
+
+
+def _rows(table: pd.DataFrame) -> list[dict]:
+    return table.to_dict("records")
+
+
+def _template(name: str) -> str:
+    return (files("mace_core.report") / "templates" / name).read_text()
+
+
+def _in_script(json_text: str) -> str:
+    return json_text.replace("<", "\\u003c")
