@@ -1,0 +1,123 @@
+"""Which frames show nearly the same geometry, whatever their orientation and order of atoms."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from vesin import ase_neighbor_list
+
+#: Å. Frames closer than this are near-duplicates: about a rattle of 0.015 Å of every atom.
+THRESHOLD = 0.1
+#: Å. Distances beyond it do not count.
+CUTOFF = 5.0
+
+#: Dimensions of the tree that finds candidates, and pieces into which a list of distances is cut.
+_DIMENSIONS = 16
+_PIECES = 4
+
+#: A frame's environments by species of the centre: [n_atoms of it, n_distances] Å.
+Environments = dict[int, np.ndarray]
+
+
+def near_duplicates(frames: Sequence[Atoms], threshold: float = THRESHOLD) -> np.ndarray:
+    """Pairs of frames with nearly the same geometry.
+
+    An atom's environment is the list of its distances to the atoms of each species below
+    :data:`CUTOFF` (periodic images included), sorted, the cutoff itself standing for missing
+    ones. Two frames of one composition and periodicity are as far apart as the worst matched
+    environment: the Hausdorff distance, over atoms of each species, of the Euclidean norm (Å).
+    Rotations, translations, reflections and permutations of like atoms leave it zero. It is
+    continuous in the positions and the cell, because distances enter at the cutoff and sorting
+    never moves two lists apart. A spectrum of the whole frame's distances would not do: it
+    averages itself out in large cells, where independent MD frames then look alike.
+
+    Frames of different composition are never near-duplicates.
+
+    Returns:
+        [n_pairs, 2] indices with i < j.
+    """
+    alike = defaultdict(list)
+    for index, atoms in enumerate(frames):
+        alike[(tuple(sorted(atoms.numbers.tolist())), tuple(atoms.pbc.tolist()))].append(index)
+    pairs = []
+    for indices in alike.values():
+        if len(indices) > 1:
+            environments = _environments([frames[i] for i in indices])
+            close = [
+                pair
+                for pair in _candidates(environments, threshold)
+                if _close(environments[pair[0]], environments[pair[1]], threshold)
+            ]
+            pairs += [sorted((indices[i], indices[j])) for i, j in close]
+    return np.array(pairs, dtype=int).reshape(-1, 2)
+
+
+def _environments(frames: list[Atoms]) -> list[Environments]:
+    """The environments of frames of one composition, padded to common widths."""
+    species = np.unique(frames[0].numbers)
+    lists = [_sorted_distances(atoms, species) for atoms in frames]
+    widths = {key: max(len(table[key][0]) for table in lists) for key in lists[0]}
+    environments = []
+    for table in lists:
+        padded = {
+            key: np.pad(rows, ((0, 0), (0, widths[key] - rows.shape[1])), constant_values=CUTOFF)
+            for key, rows in table.items()
+        }
+        environments.append(
+            {int(s): np.concatenate([padded[s, t] for t in species], axis=1) for s in species}
+        )
+    return environments
+
+
+def _sorted_distances(atoms: Atoms, species: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    """[n_s, ≥ 1] distances of the atoms of species s to those of species t, by (s, t)."""
+    i, j, d = ase_neighbor_list("ijd", atoms, CUTOFF)
+    order = np.lexsort((d, i))
+    i, j, d = i[order], j[order], d[order].astype(np.float32)
+    tables = {}
+    for t in species:
+        to_t = atoms.numbers[j] == t
+        centre, distance = i[to_t], d[to_t]
+        counts = np.bincount(centre, minlength=len(atoms))
+        column = np.arange(len(centre)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = np.full((len(atoms), max(1, counts.max())), CUTOFF, dtype=np.float32)
+        rows[centre, column] = distance
+        for s in species:
+            tables[int(s), int(t)] = rows[atoms.numbers == s]
+    return tables
+
+
+def _candidates(environments: list[Environments], threshold: float) -> np.ndarray:
+    """[n_pairs, 2] frames that may be closer than ``threshold``, found by a tree.
+
+    The sum over a piece of a list divided by the root of its length never changes more than the
+    list does (Cauchy–Schwarz); so neither do its extremes over the atoms of a frame change more
+    than the Hausdorff distance.
+    """
+    features = []
+    for environment in environments:
+        row = []
+        for table in environment.values():
+            for piece in np.array_split(table, min(_PIECES, table.shape[1]), axis=1):
+                value = piece.sum(axis=1) / np.sqrt(piece.shape[1])
+                row += [value.min(), value.max()]
+        features.append(row)
+    features = np.array(features)
+    telling = np.argsort(-features.std(axis=0), kind="stable")[:_DIMENSIONS]
+    tree = cKDTree(features[:, telling])
+    return tree.query_pairs(threshold * 1.001, p=np.inf, output_type="ndarray")
+
+
+def _close(one: Environments, other: Environments, threshold: float) -> bool:
+    """Whether every environment of each frame has its match in the other one."""
+    for species, table in one.items():
+        others = other[species]
+        for rows, against in ((table, others), (others, table)):
+            # A few atoms at a time: unlike frames are told apart by the first ones.
+            for start in range(0, len(rows), 8):
+                if cdist(rows[start : start + 8], against).min(axis=1).max() >= threshold:
+                    return False
+    return True
