@@ -16,6 +16,7 @@ from mace_core.conventions import (
     LABEL_STATUS,
     LABEL_THEORY,
     ROLE,
+    WALKER,
     WHY_PICKED,
 )
 from mace_core.errors import UserError
@@ -59,6 +60,7 @@ def merge_labels(
                 "status": outcome[LABEL_STATUS],
                 "reason": str(outcome.get(LABEL_REASON, "")),
                 "group": atoms.info.get(GROUP),
+                "walker": atoms.info.get(WALKER),
                 "why_picked": atoms.info.get(WHY_PICKED),
                 "wall_seconds": float(outcome[LABEL_SECONDS]),
                 "computed": bool(outcome[LABEL_COMPUTED]),
