@@ -59,7 +59,7 @@ def summarise(layout: Layout, config: Config) -> dict[str, Any]:
         "paths": {
             "model": str(layout.committee(best).parent) if best else None,
             "models": _members(layout, best) if best else [],
-            "report": str(layout.report(len(assessed) - 1)) if assessed else None,
+            "report": str(layout.root / "report.html") if assessed else None,
             "tracking_uri": config.tracking.uri if config.tracking.enabled else None,
             "label_store": config.campaign.label_store,
             "dataset": str(layout.dataset(best)) if best else None,

@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
     def summary(config: ConfigFile) -> None:
         """Where the campaign stands, what it cost, and where everything lies."""
         from mace_core.config import load_config
-        from mace_core.summary import campaign_layout, text, write_summary
+        from mace_core.summary import campaign_layout, summarise, text, write_summary
 
         settings = load_config(config)
-        print(text(write_summary(campaign_layout(settings), settings)))
+        layout = campaign_layout(settings)
+        started = bool(layout.assessed_generations())
+        print(text((write_summary if started else summarise)(layout, settings)))
