@@ -27,6 +27,7 @@ from mace_core.conventions import (
 from mace_core.errors import UserError
 from mace_core.frames import dataset_hash, write_frames
 from mace_core.label.store import LabelStore, Record
+from mace_core.label.theory import theory_id
 from mace_core.storage import read_json, sha256_file, write_json
 from mace_core.tables import write_table
 from mace_core.train.e0s import atomic_energies
@@ -136,7 +137,7 @@ def build_dataset(plan_file: str | Path, merged_files: list[str | Path], out: st
 
 def mean_neighbours(frames: list[Atoms], r_max: float) -> float:
     """Neighbours within ``r_max`` (Å) of an atom, averaged over all atoms of all frames."""
-    edges = sum(len(ase_neighbor_list("i", frame, r_max)) for frame in frames)
+    edges = sum(len(ase_neighbor_list("i", frame, r_max)[0]) for frame in frames)
     return edges / sum(len(frame) for frame in frames)
 
 
@@ -154,6 +155,14 @@ def _read_merged(paths: list[str | Path], generation: int) -> list[dict]:
 
 def _campaign_labels(plan: dict, config: Config, merged: list[dict]) -> list[_Label]:
     """What was labelled in earlier generations."""
+    now = theory_id(config.labeller)
+    if now != plan["theory"]:
+        raise UserError(
+            f"the labeller is level of theory {now} now, and was {plan['theory']} when the "
+            "generation was planned",
+            where=f"labeller.engine: {config.labeller.engine}",
+            mend="install the engine's version of that time: theory.json in the label store names it",
+        )
     store = LabelStore(config.campaign.label_store, config.labeller)
     labels = []
     for part in merged:
