@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 from ase.data import chemical_symbols
-from vesin import ase_neighbor_list
 
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
@@ -28,6 +27,7 @@ from mace_core.errors import UserError
 from mace_core.frames import dataset_hash, write_frames
 from mace_core.label.store import LabelStore, Record
 from mace_core.label.theory import theory_id
+from mace_core.model.graph import neighbours
 from mace_core.storage import read_json, sha256_file, write_json
 from mace_core.tables import write_table
 from mace_core.train.e0s import atomic_energies
@@ -137,7 +137,7 @@ def build_dataset(plan_file: str | Path, merged_files: list[str | Path], out: st
 
 def mean_neighbours(frames: list[Atoms], r_max: float) -> float:
     """Neighbours within ``r_max`` (Å) of an atom, averaged over all atoms of all frames."""
-    edges = sum(len(ase_neighbor_list("i", frame, r_max)[0]) for frame in frames)
+    edges = sum(neighbours(frame, r_max)[0].shape[1] for frame in frames)
     return edges / sum(len(frame) for frame in frames)
 
 
@@ -161,7 +161,7 @@ def _campaign_labels(plan: dict, config: Config, merged: list[dict]) -> list[_La
             f"the labeller is level of theory {now} now, and was {plan['theory']} when the "
             "generation was planned",
             where=f"labeller.engine: {config.labeller.engine}",
-            mend="install the engine's version of that time: theory.json in the label store names it",
+            mend="install the engine's version that theory.json in the label store names",
         )
     store = LabelStore(config.campaign.label_store, config.labeller)
     labels = []

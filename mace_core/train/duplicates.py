@@ -7,7 +7,8 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
-from vesin import ase_neighbor_list
+
+from mace_core.model.graph import neighbours
 
 #: Å. Frames closer than this are near-duplicates: about a rattle of 0.015 Å of every atom.
 THRESHOLD = 0.1
@@ -74,7 +75,8 @@ def _environments(frames: list[Atoms]) -> list[Environments]:
 
 def _sorted_distances(atoms: Atoms, species: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     """[n_s, ≥ 1] distances of the atoms of species s to those of species t, by (s, t)."""
-    i, j, d = ase_neighbor_list("ijd", atoms, CUTOFF)
+    (i, j), shifts = neighbours(atoms, CUTOFF)
+    d = np.linalg.norm(atoms.positions[j] - atoms.positions[i] + shifts @ atoms.cell[:], axis=1)
     order = np.lexsort((d, i))
     i, j, d = i[order], j[order], d[order].astype(np.float32)
     tables = {}

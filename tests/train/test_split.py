@@ -1,0 +1,146 @@
+"""The held-out split: it does not leak, does not move, and depends on no order."""
+
+from collections import Counter
+
+import numpy as np
+from ase import Atoms
+from ase.build import molecule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mace_core.frames import canonical, frame_id
+from mace_core.train.duplicates import near_duplicates
+from mace_core.train.split import NONE, TRAIN, VALID, split_frames
+
+WATER = molecule("H2O")  # few degrees of freedom: near-duplicates by chance, too
+ETHANOL = molecule("CH3CH2OH")
+
+
+def frame(seed: int, std: float = 0.15, of: Atoms = WATER, **info) -> Atoms:
+    atoms = of.copy()
+    atoms.positions += np.random.default_rng(seed).normal(0, std, atoms.positions.shape)
+    atoms.info.update(info)
+    return canonical(atoms)
+
+
+def twin(atoms: Atoms, seed: int) -> Atoms:
+    copy = frame(seed, 0.003, atoms)
+    copy.rotate(37.0 * (seed + 1), "zyx"[seed % 3])
+    return canonical(copy)
+
+
+def leaks(frames: list[Atoms], sides: list[str]) -> int:
+    return sum({sides[i], sides[j]} == {TRAIN, VALID} for i, j in near_duplicates(frames))
+
+
+@st.composite
+def campaigns(draw):
+    """Blocks of frames in one or two streams, with near-duplicates within and across blocks."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    frames, arrivals = [], []
+    for stream in ["campaign", "files"][: draw(st.integers(1, 2))]:
+        for block in range(draw(st.integers(1, 4))):
+            for number in range(draw(st.integers(3, 12))):
+                if block == 0 and number < 2:  # or else a stream may be near-duplicates only
+                    apart = WATER.copy()
+                    apart.positions *= 1.0 + 0.5 * number
+                    new = frame(int(rng.integers(10**6)), of=apart, std=0.02)
+                elif frames and rng.random() < 0.3:
+                    new = twin(frames[rng.integers(len(frames))], int(rng.integers(99)))
+                else:
+                    new = frame(int(rng.integers(10**6)))
+                if rng.random() < 0.5:
+                    new.info.update(walker=int(rng.integers(3)), generation=block)
+                frames.append(new)
+                arrivals.append((stream, block))
+    return frames, arrivals
+
+
+@settings(max_examples=30, deadline=None)
+@given(campaign=campaigns(), fraction=st.sampled_from([0.1, 0.3]), seed=st.integers(0, 99))
+def test_no_leak_no_empty_side_and_any_order(campaign, fraction, seed):
+    frames, arrivals = campaign
+    sides = split_frames(frames, fraction, seed, arrivals)
+    assert leaks(frames, sides) == 0
+    assert TRAIN in sides and VALID in sides
+    order = np.random.default_rng(seed).permutation(len(frames))
+    again = split_frames([frames[i] for i in order], fraction, seed, [arrivals[i] for i in order])
+    assert [again[position] for position in np.argsort(order)] == sides
+
+
+@settings(max_examples=30, deadline=None)
+@given(campaign=campaigns(), seed=st.integers(0, 99))
+def test_held_out_frames_stay_held_out_as_data_grow(campaign, seed):
+    frames, arrivals = campaign
+    last = max(arrivals, key=lambda arrival: arrival[1])
+    before = [i for i, arrival in enumerate(arrivals) if arrival != last]
+    if len({arrivals[i] for i in before}) == 0:
+        return
+    old = split_frames([frames[i] for i in before], 0.2, seed, [arrivals[i] for i in before])
+    new = split_frames(frames, 0.2, seed, arrivals)
+    for index, side in zip(before, old, strict=True):
+        if side == VALID:
+            assert new[index] == VALID
+        else:
+            assert new[index] in (TRAIN, NONE)
+
+
+def test_the_share_is_met_and_the_seed_matters():
+    frames = [frame(seed, of=ETHANOL) for seed in range(200)]
+    sides = split_frames(frames, 0.1, 0)
+    assert Counter(sides) == {TRAIN: 180, VALID: 20}
+    assert split_frames(frames, 0.1, 1) != sides
+
+
+def test_walkers_stay_together_as_long_as_enough_is_held_out():
+    frames = [
+        frame(100 * w + i, of=ETHANOL, walker=w, generation=1) for w in range(10) for i in range(5)
+    ]
+    sides = split_frames(frames, 0.2, 0)
+    for walker in range(10):
+        assert len(set(sides[5 * walker : 5 * walker + 5])) == 1
+    assert sides.count(VALID) == 10
+
+
+def test_a_single_walker_is_not_kept_together_at_the_price_of_no_held_out_frames():
+    frames = [frame(seed, of=ETHANOL, walker=0, generation=1) for seed in range(30)]
+    assert split_frames(frames, 0.1, 0).count(VALID) == 3
+
+
+def test_nothing_but_near_duplicates_is_split_all_the_same():
+    first = frame(0)
+    frames = [twin(first, seed) for seed in range(10)]
+    sides = split_frames(frames, 0.2, 0)
+    assert Counter(sides) == {TRAIN: 8, VALID: 2}
+    # More of them later, near both sides: they are not trained on beside held-out twins.
+    later = frames + [frame(seed + 50) for seed in range(10)]
+    grown = split_frames(later, 0.2, 0, [("", 0)] * 10 + [("", 1)] * 10)
+    assert grown[:10] == sides
+
+
+def test_a_frame_that_links_two_sides_is_left_out():
+    left = frame(1)
+    toward = np.random.default_rng(3).normal(size=(3, 3))
+    toward *= 0.02 / np.abs(toward).max()
+    middle, right = left.copy(), left.copy()
+    scale = 1.0
+    while True:  # until the ends are no longer duplicates of each other
+        middle.positions = left.positions + scale * toward
+        right.positions = left.positions + 2 * scale * toward
+        links = {tuple(p) for p in near_duplicates([left, middle, right]).tolist()}
+        if links == {(0, 1), (1, 2)}:
+            break
+        scale += 0.05
+    left, middle, right = (canonical(a) for a in (left, middle, right))
+    seeds = [s for s in range(99) if split_frames([left, right], 0.5, s) == [TRAIN, VALID]]
+    sides = split_frames([left, right, middle], 0.5, seeds[0], [("", 0), ("", 0), ("", 1)])
+    assert sides == [TRAIN, VALID, NONE]
+
+
+def test_two_frames_and_one():
+    frames = [frame(0), frame(1)]
+    assert sorted(split_frames(frames, 0.1, 0)) == [TRAIN, VALID]
+    assert sorted(split_frames(frames, 0.1, 0, [("a", 0), ("b", 0)])) == [TRAIN, VALID]
+    assert split_frames(frames[:1], 0.1, 0) == [TRAIN]
+    assert split_frames([], 0.1, 0) == []
+    assert frame_id(frames[0]) != frame_id(frames[1])
