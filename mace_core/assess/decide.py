@@ -162,8 +162,11 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
         if not _below(_bound(record), target):
             break
         streak += 1
-    window = history[1:][-max(streak, stop.streak) :]
-    n_audit = sum(_audit(record).get("n_frames", 0) for record in window)
+    # Audit frames add up over as long a streak as there is; all else is asked of its last generations.
+    n_audit = sum(
+        _audit(record).get("n_frames", 0) for record in history[1:][-max(streak, stop.streak) :]
+    )
+    window = history[1:][-stop.streak :]
     stable = [(record.get("walkers") or {}).get("stable_fraction") for record in window]
     least = None if not stable or None in stable else min(stable)
     limit = stop.group_factor * target
@@ -194,7 +197,7 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             n_audit >= stop.min_audit_frames,
             n_audit,
             stop.min_audit_frames,
-            f"{n_audit} audit frames in these generations, {stop.min_audit_frames} asked",
+            f"{n_audit} audit frames in the last {max(streak, stop.streak)} generations, {stop.min_audit_frames} asked",
         ),
         Check(
             "stable_md",
@@ -204,7 +207,7 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             stop.min_stable_fraction,
             "no MD to judge stability by"
             if least is None
-            else f"{least:.0%} of walkers stable in the worst of them, {stop.min_stable_fraction:.0%} asked",
+            else f"{least:.0%} of walkers stable in the worst of the last {stop.streak}, {stop.min_stable_fraction:.0%} asked",
         ),
         _parts("elements", "by_element", _expected(window, "dataset", "elements"), window, limit),
         _parts("walker_groups", "by_group", _expected(window, "walkers", "groups"), window, limit),

@@ -1,0 +1,284 @@
+"""One generation's assessment, from files to files: EMT labels and a committee of known error."""
+
+import numpy as np
+import pytest
+from small_campaign import (
+    WrongCommittee,
+    copper,
+    generation,
+    generation_0,
+    label,
+    layout_of,
+    settings,
+)
+
+from mace_core.assess.committee import calibrate_committee
+from mace_core.assess.generation import assess_generation, lines
+from mace_core.errors import UserError
+from mace_core.frames import read_frames, write_frames
+from mace_core.label.store import LabelStore
+from mace_core.storage import read_json, write_json
+from mace_core.summary import summarise, text, write_summary
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def assess(config, g, plan, committee=None):
+    layout = layout_of(config)
+    paths = (layout.committee(g), layout.selected(g).parent / "select.json") if g else ()
+    return assess_generation(
+        plan, layout.merged(g), layout.assess(g), *paths, **({"committee": committee} if g else {})
+    )
+
+
+def test_generation_0_counts_labels(tmp_path):
+    config = settings()
+    result = assess(config, 0, generation_0(config, n=5, fail=(1,)))
+    assert result["outcome"] == "continue"
+    assert result["labels"]["calls"] == 6
+    assert result["labels"]["converged"] == 5
+    assert result["labels"]["unconverged"] == 1
+    assert result["labels"]["total_calls"] == 6
+    assert result["start"] == {"frames": 4, "labelled_frames": 0, "without_E0": {}}
+    assert result["audit"] is None
+    assert read_json(layout_of(config).assess(0)) == result
+    assert "5 converged, 1 failed" in "\n".join(lines(result))
+
+
+def test_generation_0_without_enough_labels_is_stalled_and_names_statuses():
+    config = settings()
+    result = assess(config, 0, generation_0(config, n=3, fail=(0, 1)))
+    assert result["outcome"] == "stalled"
+    assert "2 unconverged" in result["reason"]
+    assert "1 labelled frames" in result["reason"]
+
+
+def test_generation_0_without_an_isolated_atom_is_stalled():
+    config = settings()
+    result = assess(config, 0, generation_0(config, isolated="timeout"))
+    assert result["outcome"] == "stalled"
+    assert "Cu (timeout)" in result["reason"]
+    average = settings(data={"E0s": "average"}, campaign={"name": "other"})
+    assert assess(average, 0, generation_0(average, isolated="timeout"))["outcome"] == "continue"
+
+
+def test_labelled_data_are_a_start_too():
+    config = settings()
+    label(config, [a for a in [copper(0)] if a.info.update(role="seed") is None])
+    store = LabelStore("labels", config.labeller)
+    frames = [store.get(copper(0).info["frame_id"]).to_atoms() for _ in range(2)]
+    write_frames("mine.xyz", frames)
+    config = settings(data={"labelled": ["mine.xyz"]})
+    result = assess(config, 0, generation_0(config, n=2, fail=(0, 1)))
+    assert result["start"]["labelled_frames"] == 2
+    assert result["outcome"] == "continue"
+
+
+def two_generations(config, error=0.02, **keys):
+    assess(config, 0, generation_0(config))
+    plan = generation(config, 1, [copper(k) for k in range(4)], **keys)
+    return plan, WrongCommittee(error=error)
+
+
+def test_models_are_tested_on_labels_they_never_saw():
+    config = settings()
+    plan, committee = two_generations(config)
+    result = assess(config, 1, plan, committee)
+    # Every atom's x component is wrong by 20 meV/Å, the other two by nothing.
+    assert result["audit"]["force_mae"] == pytest.approx(0.02 / 3)
+    assert result["audit"]["max_force_error"] == pytest.approx(0.02)
+    assert result["audit"]["n_frames"] == 6
+    assert result["picked"]["n_frames"] == 3
+    assert result["frozen"] is None
+    assert set(result["audit"]["by_group"]) == {"300K", "900K"}
+    assert set(result["audit"]["by_element"]) == {"Cu"}
+    # Spread 0.01 and error 0.02: a factor of 4 covers all; the scores are all 2.
+    assert result["measured_coverage"] == {
+        "covered": 6,
+        "n_frames": 6,
+        "share": 1.0,
+        "expected": 0.9,
+    }
+    assert result["calibration"]["factor"] == pytest.approx(2.0)
+    assert result["calibration"]["level"] == pytest.approx(6 / 7)
+    assert result["walkers"]["ends"] == {"completed": 2}
+    assert result["walkers"]["stable_fraction"] == 1.0
+    assert result["selection"] == {"candidates": 9, "picked": 3, "audit": 6}
+    assert result["labels"]["total_calls"] == 5 + 9
+    assert result["outcome"] == "continue"
+    assert result["notes"] == []
+    said = "\n".join(lines(result))
+    assert "audit · force MAE 6.7 meV/Å" in said
+    assert "CONTINUE" in said
+
+
+def test_the_scored_frames_are_written_with_labels_and_predictions():
+    config = settings()
+    plan, committee = two_generations(config)
+    assess(config, 1, plan, committee)
+    layout = layout_of(config)
+    frames = read_frames(layout.predictions(1, "audit"))
+    assert len(frames) == 6
+    for atoms in frames:
+        delta = atoms.arrays["MACE_forces"] - atoms.arrays["REF_forces"]
+        assert np.allclose(delta, [0.02, 0, 0], atol=1e-6)
+        assert np.allclose(atoms.arrays["MACE_forces_std"], 0.01)
+        assert atoms.info["MACE_uncertainty"] == pytest.approx(0.04)  # not the walker's 99
+        assert atoms.info["role"] == "audit"
+        assert atoms.info["group"] in ("300K", "900K")
+        assert "MACE_stress" in atoms.info
+    assert len(read_frames(layout.predictions(1, "picked"))) == 3
+
+
+def test_a_frame_that_trained_is_not_scored_and_that_is_said():
+    config = settings()
+    assess(config, 0, generation_0(config))
+    plan = generation(config, 1, [copper(0), copper(1000)])  # the first audit frame of generation 1
+    result = assess(config, 1, plan, committee := WrongCommittee())
+    assert result["audit"]["n_frames"] == 5
+    assert copper(1000).info["frame_id"] not in committee.seen
+    assert "1 of 9 labelled frames" in result["notes"][0]
+    assert "1 of 9 labelled frames" in "\n".join(lines(result))
+
+
+def test_the_frozen_test_set_is_scored_with_the_users_keys():
+    config = settings(
+        data={"frozen_test": "test.xyz", "energy_key": "dft_energy", "forces_key": "dft_forces"}
+    )
+    frames = [copper(k) for k in (70, 71, 0)]  # 0 is trained on
+    for k, (atoms, found) in enumerate(
+        zip(frames, WrongCommittee(error=0.0).predict(frames), strict=True)
+    ):
+        atoms.info["dft_energy"] = found.energy
+        if k:
+            atoms.arrays["dft_forces"] = found.forces
+    write_frames("test.xyz", frames)
+    assess(config, 0, generation_0(config))
+    plan = generation(config, 1, [copper(k) for k in range(4)])
+    result = assess(config, 1, plan, WrongCommittee(error=0.06, shift=0.5))
+    assert result["frozen"]["n_frames"] == 2
+    assert result["frozen"]["force_mae"] == pytest.approx(0.02)
+    assert result["frozen"]["force_mae_high"] is None  # forces on one of them only
+    assert result["frozen"]["energy_mae"] == pytest.approx(0.5)
+    assert result["frozen"]["energy_mae_centred"] == pytest.approx(0, abs=1e-6)
+    assert "1 of 3 frozen test frames" in result["notes"][0]
+
+
+def test_a_campaign_converges_and_says_where_everything_is():
+    config = settings()
+    plan, committee = two_generations(config)
+    assess(config, 1, plan, committee)
+    plan = generation(config, 2, [copper(k) for k in range(4)], factor=1.0)
+    assert plan["calibration"]["factor"] == pytest.approx(2.0)
+    assert plan["labels_spent"] == 14
+    result = assess(config, 2, plan, committee)
+    assert result["outcome"] == "converged"
+    # 6 + 6 frames: 12 reach the coverage that 6 did not.
+    assert result["calibration"]["source"] == "audit of generations 1, 2"
+    assert result["calibration"]["n_frames"] == 12
+    assert result["measured_coverage"]["covered"] == 0
+    summary = write_summary(layout_of(config), config)
+    assert summary == read_json(layout_of(config).summary)
+    assert summary["outcome"] == "converged"
+    assert summary["total"]["calls"] == 23
+    assert [row["generation"] for row in summary["generations"]] == [0, 1, 2]
+    assert summary["generations"][2]["n_train"] == 4
+    assert summary["paths"]["model"] == "results/cu/gen_02/train"
+    assert summary["paths"]["models"] == [f"results/cu/gen_02/train/member_{m}" for m in (0, 1)]
+    shown = text(summary)
+    for words in ("CONVERGED", "23 label calls", "6.7 [6.7]", "gen_02/train", "mlflow ui"):
+        assert words in shown
+
+
+def test_the_summary_follows_the_present_configuration():
+    config = settings()
+    plan, committee = two_generations(config)
+    assess(config, 1, plan, committee)
+    assert summarise(layout_of(config), config)["outcome"] == "continue"
+    fewer = settings(campaign={"max_generations": 1})
+    assert summarise(layout_of(config), fewer)["outcome"] == "budget_spent"
+    assert "BUDGET SPENT, not converged" in text(summarise(layout_of(config), fewer))
+
+
+def test_unstable_ends_are_counted_and_shown():
+    config = settings()
+    plan, committee = two_generations(config, ends=("close_contact", "uncertain"))
+    result = assess(config, 1, plan, committee)
+    assert result["walkers"]["stable_fraction"] == 0.5
+    assert "stable_md" in result["reason"]
+    assert "1 uncertain, 1 close_contact (!)" in text(summarise(layout_of(config), config))
+
+
+def test_no_audit_frames_keep_the_calibration():
+    config = settings()
+    plan, committee = two_generations(config, n_audit=0)
+    result = assess(config, 1, plan, committee)
+    assert result["audit"] is None
+    assert result["measured_coverage"] is None
+    assert result["calibration"]["factor"] == 4.0
+    assert "calibration stays" in result["notes"][0]
+    assert result["outcome"] == "continue"
+
+
+def test_labels_of_another_generation_are_refused():
+    config = settings()
+    plan, committee = two_generations(config)
+    layout = layout_of(config)
+    write_json(layout.merged(1), read_json(layout.merged(1)) | {"generation": 2})
+    with pytest.raises(UserError, match="labels of generation 2"):
+        assess(config, 1, plan, committee)
+
+
+def test_a_lost_record_is_an_error_not_a_smaller_audit():
+    config = settings()
+    plan, committee = two_generations(config)
+    lost = read_json(layout_of(config).merged(1))["labels"][0]["frame_id"]
+    LabelStore("labels", config.labeller).path(lost).unlink()
+    with pytest.raises(UserError, match="not in the label store"):
+        assess(config, 1, plan, committee)
+
+
+def test_committee_is_calibrated_on_validation_frames_first():
+    config = settings()
+    plan, committee = two_generations(config)
+    layout = layout_of(config)
+    valid = [copper(k) for k in (80, 81)]
+    for atoms, found in zip(valid, WrongCommittee(error=0.0).predict(valid), strict=True):
+        atoms.arrays["REF_forces"] = found.forces
+    write_frames(layout.dataset(1) / "valid.extxyz", valid)
+    out = layout.committee(1)
+    made = calibrate_committee(
+        plan, layout.dataset(1) / "valid.extxyz", out, ["a/m0", "a/m1"], committee
+    )
+    assert made == read_json(out)
+    assert made["members"] == ["a/m0", "a/m1"]
+    assert made["dataset"] == "0" * 64
+    assert made["calibration"]["factor"] == pytest.approx(2.0)
+    assert made["calibration"]["level"] == pytest.approx(2 / 3)
+    assert made["calibration"]["source"] == "validation frames of generation 1"
+
+
+def test_committee_takes_the_plans_calibration_without_loading_a_model():
+    config = settings()
+    plan, committee = two_generations(config)
+    assess(config, 1, plan, committee)
+    plan = generation(config, 2, [copper(0)])
+    layout = layout_of(config)
+    made = calibrate_committee(
+        plan, layout.dataset(2) / "valid.extxyz", layout.committee(2), ["no/such/model"]
+    )
+    assert made["calibration"] == plan["calibration"]
+
+
+def test_nothing_to_calibrate_on_is_said():
+    config = settings()
+    plan, committee = two_generations(config)
+    layout = layout_of(config)
+    with pytest.raises(UserError, match="no held-out frame with forces") as caught:
+        calibrate_committee(
+            plan, layout.dataset(1) / "valid.extxyz", layout.committee(1), ["m"], committee
+        )
+    assert "valid_fraction" in caught.value.mend
