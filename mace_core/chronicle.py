@@ -30,6 +30,7 @@ from mace_core.conventions import (
 from mace_core.frames import read_frames
 from mace_core.layout import Layout
 from mace_core.storage import read_json
+from mace_core.summary import best_generation
 from mace_core.tables import read_table
 
 #: Sets of frames that a generation's models are scored on.
@@ -191,14 +192,8 @@ class Chronicle:
 
     @cached_property
     def best(self) -> int | None:
-        """The best generation, as summary.json names it, else the last one that has models."""
-        summary = _json(self.layout.summary) or {}
-        model = (summary.get("paths") or {}).get("model") or ""
-        named = re.findall(r"(?:^|/)gen_(\d+)(?=/|$)", str(model))
-        trained = [gen.g for gen in self.generations if gen.model_files]
-        if named and int(named[-1]) in trained:
-            return int(named[-1])
-        return trained[-1] if trained else None
+        """The generation whose committee to use, by the rule of summary.json."""
+        return best_generation([generation.assess for generation in self.generations])
 
 
 def generations_table(generations: list[Generation]) -> pd.DataFrame:

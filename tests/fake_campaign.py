@@ -106,6 +106,7 @@ def write_fake_campaign(
         {
             "campaign": name,
             "outcome": outcome,
+            "best_generation": generations or None,
             "reason": rows[-1].pop("reason"),
             "generations": rows,
             "total": dict(spent),
@@ -350,8 +351,8 @@ def _train(config, layout, g, rng, train, calibration) -> dict:
         table = pd.DataFrame(
             {
                 "epoch": epochs,
-                "train_loss": 5.0 * np.exp(-epochs / 5) + 0.01 * m,
-                "valid_force_mae": 0.4 / 3**g + np.exp(-epochs / 4),
+                "loss": 5.0 * np.exp(-epochs / 5) + 0.01 * m,
+                "valid_forces_mae_meV_A": 400 / 3**g + 1000 * np.exp(-epochs / 4),
                 "lr": 0.01,
                 "seconds": epochs * 1.5,
             }
@@ -364,7 +365,7 @@ def _train(config, layout, g, rng, train, calibration) -> dict:
                 "epochs": 20,
                 "best_epoch": 18,
                 "seconds": 30.0 + m,
-                "valid": {"force_mae": 0.4 / 3**g, "energy_mae": 0.002},
+                "valid": {"forces_mae": 0.4 / 3**g, "energy_mae": 0.002},
             },
         )
         write_json(folder / "model.json", {"format": 1, "elements": [1, 6, 8]})

@@ -58,7 +58,8 @@ def render(chronicle: Chronicle) -> str:
     """The report as one HTML text: scripts, styles, data and all."""
     table = generations_table(chronicle.generations)
     walkers = walkers_table(chronicle.generations)
-    dataset, left_out = viewer.frames_dataset(chronicle.generations, chronicle.name)
+    frames = viewer.labelled_frames(chronicle.generations)
+    dataset, left_out = viewer.frames_dataset(frames, chronicle.name)
     last = chronicle.last
     title, sign, sentence = advice.OUTCOMES[chronicle.outcome]
     assessed = datetime.fromtimestamp(chronicle.layout.assess(last.g).stat().st_mtime)
@@ -76,10 +77,10 @@ def render(chronicle: Chronicle) -> str:
         outcome_title=title,
         outcome_sign=sign,
         outcome_sentence=sentence,
-        reason=last.assess["reason"],
+        reason=without_outcome(last.assess["reason"]),
         assessed=assessed.strftime("%Y-%m-%d %H:%M"),
-        target=chronicle.target,
-        last=last.assess,
+        target=f"{chronicle.target / MEV:g}",
+        last={"notes": [], **last.assess},
         generations=[gen.assess for gen in chronicle.generations],
         table=_rows(table),
         improvement=improvement(table),
@@ -98,6 +99,11 @@ def render(chronicle: Chronicle) -> str:
         frames=viewer.as_json(dataset) if dataset else None,
         n_frames=len(dataset["structures"]) if dataset else 0,
         frames_left_out=left_out,
+        why_picked=[
+            (gen.g, rows)
+            for gen in reversed(chronicle.generations)
+            if (rows := [row for row in frames if row["generation"] == gen.g])
+        ],
         css=_template("report.css"),
         js=_template("report.js"),
         plotly_js=plotly.offline.get_plotlyjs(),
@@ -115,9 +121,18 @@ def improvement(table: pd.DataFrame) -> dict | None:
     return None
 
 
+def without_outcome(reason: str) -> str:
+    """A reason without the outcome that it begins with: the headline says it."""
+    for title, _, _ in advice.OUTCOMES.values():
+        reason = reason.removeprefix(f"{title.lower()}: ")
+    return reason[:1].upper() + reason[1:]
+
+
 def mev(value: float | None) -> str:
     """eV (or eV/Å) as meV with three significant digits."""
-    return "–" if missing(value) else f"{value / MEV:#.3g}".rstrip(".")
+    if missing(value):
+        return "–"
+    return f"{value / MEV:#.3g}".rstrip(".") if abs(value) < 1000 * MEV else f"{value / MEV:.0f}"
 
 
 def percent(value: float | None) -> str:

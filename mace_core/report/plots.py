@@ -30,6 +30,7 @@ def learning_curve(table: pd.DataFrame, target: float) -> go.Figure | None:
         figure.add_scatter(
             x=[*x, *x[::-1]],
             y=[*high, *low[::-1]],
+            mode="lines",
             fill="toself",
             fillcolor=_faint(colour),
             line={"width": 0},
@@ -57,7 +58,7 @@ def learning_curve(table: pd.DataFrame, target: float) -> go.Figure | None:
         text=f"target {target / MEV:g} meV/Å", showarrow=False, font={"color": TARGET, "size": 12},
     )  # fmt: skip
     figure.update_xaxes(title="label calls spent before training", rangemode="tozero")
-    figure.update_yaxes(title="force MAE (meV/Å)", type="log", **_LOG_TICKS)
+    figure.update_yaxes(title="force MAE (meV/Å)", **_LOG_TICKS)
     return _laid_out(figure, 400)
 
 
@@ -112,15 +113,17 @@ def uncertainty_plot(generations: list[Generation]) -> go.Figure | None:
                 x=points[:, 0],
                 y=points[:, 1],
                 mode="markers",
-                name=f"gen {generation.g} {kind}",
+                name=f"gen {generation.g}",
+                legendgroup=f"gen {generation.g}",
+                showlegend=not any(t.name == f"gen {generation.g}" for t in figure.data),
                 marker={"color": _colour(generation.g), "symbol": symbol, "size": 8},
-                hovertemplate="said %{x:.0f}, was %{y:.0f} meV/Å",
+                hovertemplate=f"{kind}: said %{{x:.0f}}, was %{{y:.0f}} meV/Å",
             )
     if not figure.data:
         return None
     _diagonal(figure, log=True)
-    figure.update_xaxes(title="calibrated uncertainty (meV/Å)", type="log", **_LOG_TICKS)
-    figure.update_yaxes(title="largest force error (meV/Å)", type="log", **_LOG_TICKS)
+    figure.update_xaxes(title="calibrated uncertainty (meV/Å)", **_LOG_TICKS)
+    figure.update_yaxes(title="largest force error (meV/Å)", **_LOG_TICKS)
     return _laid_out(figure, 420)
 
 
@@ -171,25 +174,27 @@ def walkers_plot(walkers: pd.DataFrame) -> go.Figure | None:
     if walkers.empty:
         return None
     figure = go.Figure()
+    # Categories stand in the order in which they first appear: this trace only sets it.
+    figure.add_bar(x=_places(walkers), y=0 * walkers["time_fs"], showlegend=False, hoverinfo="skip")
     for end, colour in _END_COLOURS.items():
         rows = walkers[walkers["end"] == end]
         if rows.empty:
             continue
         figure.add_bar(
-            x=[[f"gen {g}" for g in rows["generation"]], [f"w{w}" for w in rows["walker"]]],
+            x=_places(rows),
             y=rows["time_fs"],
             name=end.value.replace("_", " ") + (" (unstable)" if end in UNSTABLE_ENDS else ""),
             marker={"color": colour},
             customdata=rows[["group", "reason"]],
             hovertemplate="%{y:.0f} fs at %{customdata[0]}<br>%{customdata[1]}",
         )
-    order = [[f"gen {g}", f"w{w}"] for g, w in zip(walkers["generation"], walkers["walker"])]  # noqa: B905
-    figure.update_xaxes(
-        categoryorder="array", categoryarray=[list(column) for column in zip(*order, strict=True)]
-    )
     figure.update_yaxes(title="simulated time (fs)")
     figure.update_layout(barmode="stack")
     return _laid_out(figure, 340)
+
+
+def _places(walkers: pd.DataFrame) -> list[list[str]]:
+    return [[f"gen {g}" for g in walkers["generation"]], [f"w{w}" for w in walkers["walker"]]]
 
 
 def costs_plot(table: pd.DataFrame) -> go.Figure | None:
@@ -229,7 +234,8 @@ def all_plots(chronicle: Chronicle, table: pd.DataFrame, walkers: pd.DataFrame) 
     return {name: figure.to_json() for name, figure in plots.items() if figure is not None}
 
 
-_LOG_TICKS = {"dtick": "D2", "minor": {"ticks": "", "showgrid": False}}
+_STEPS = [float(f"{digit}e{power}") for power in range(-3, 6) for digit in (1, 2, 5)]
+_LOG_TICKS = {"type": "log", "tickvals": _STEPS, "ticktext": [f"{step:g}" for step in _STEPS]}
 
 
 def _laid_out(figure: go.Figure, height: int) -> go.Figure:
@@ -238,6 +244,7 @@ def _laid_out(figure: go.Figure, height: int) -> go.Figure:
         height=height,
         margin={"l": 64, "r": 16, "t": 34, "b": 54},
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+        legend_traceorder="normal",
         hovermode="closest",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

@@ -19,22 +19,46 @@ def script() -> str:
     return (files(chemiscope) / "sphinx" / "static" / "chemiscope.min.js").read_text()
 
 
-def frames_dataset(generations: list[Generation], name: str) -> tuple[dict | None, int]:
-    """The frames sent to be labelled, with what was said of them and what was true.
-
-    Isolated atoms are left out.
+def labelled_frames(generations: list[Generation]) -> list[dict]:
+    """The frames sent to be labelled, what was said of them, what was true; no isolated atoms.
 
     Returns:
-        chemiscope's dataset (None without frames), and how many frames did not fit into
+        One dict a frame: ``atoms``, ``frame_id``, ``generation``, ``uncertainty`` and ``error``
+        (eV/Å; NaN where not known), ``role``, ``status``, ``group``, ``why``.
+    """
+    rows = []
+    for generation in generations:
+        scored = {a.info.get(FRAME_ID): a for kind in generation.scored.values() for a in kind}
+        for atoms in generation.selected:
+            if atoms.info.get(ROLE) == FrameRole.ISOLATED:
+                continue
+            frame_id = atoms.info.get(FRAME_ID)
+            predicted = scored.get(frame_id)
+            rows.append(
+                {
+                    "atoms": Atoms(
+                        atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc
+                    ),
+                    "frame_id": frame_id,
+                    "generation": generation.g,
+                    "uncertainty": uncertainty(atoms, generation.factor),
+                    "error": float("nan") if predicted is None else true_error(predicted),
+                    "role": str(atoms.info.get(ROLE, "")),
+                    "status": generation.label_status.get(frame_id, {}).get("status", "unknown"),
+                    "group": str(atoms.info.get(GROUP, "–")),
+                    "why": str(atoms.info.get(WHY_PICKED, "")),
+                }
+            )
+    return rows
+
+
+def frames_dataset(rows: list[dict], name: str) -> tuple[dict | None, int]:
+    """chemiscope's dataset of :func:`labelled_frames`.
+
+    Returns:
+        The dataset (None without frames), and how many frames, the oldest, did not fit into
         :data:`MAX_ATOMS`.
     """
-    rows = [
-        _row(generation, atoms, scored)
-        for generation in generations
-        for scored in [{a.info.get(FRAME_ID): a for s in generation.scored.values() for a in s}]
-        for atoms in generation.selected
-        if atoms.info.get(ROLE) != FrameRole.ISOLATED
-    ]
     size, first = 0, len(rows)
     while first > 0 and size + len(rows[first - 1]["atoms"]) <= MAX_ATOMS:
         first -= 1
@@ -42,36 +66,42 @@ def frames_dataset(generations: list[Generation], name: str) -> tuple[dict | Non
     shown = rows[first:]
     if not shown:
         return None, first
-    measured = any(np.isfinite(row["error"]) for row in shown)
+    known = [i for i, row in enumerate(shown) if np.isfinite(row["error"] * row["uncertainty"])]
     properties = {
-        "generation": _property([row["generation"] for row in shown], "selected in"),
-        "uncertainty": _property([row["uncertainty"] for row in shown], "calibrated", "meV/Å"),
+        "generation": _property([float(row["generation"]) for row in shown], "selected in"),
+        "uncertainty": _property(
+            [row["uncertainty"] / MEV for row in shown], "calibrated", "meV/Å"
+        ),
         "true error": _property(
-            [row["error"] for row in shown], "largest atomic force error", "meV/Å"
+            [row["error"] / MEV for row in shown], "largest atomic force error", "meV/Å"
         ),
         "role": _property([row["role"] for row in shown], "why it was labelled"),
         "label": _property([row["status"] for row in shown], "outcome of the label"),
         "group": _property([row["group"] for row in shown], "walker group"),
-        "why": _property([row["why"] for row in shown], "why it was picked"),
         "frame": _property([float(i) for i in range(len(shown))], "in order of selection"),
     }
-    if not measured:
-        properties = {k: v for k, v in properties.items() if not _all_nan(v["values"])}
-    x, y = ("uncertainty", "true error") if measured else ("frame", "generation")
-    periodic = any(row["atoms"].pbc.any() for row in shown)
+    properties = {k: v for k, v in properties.items() if not _all_nan(v["values"])}
+    x, y = ("uncertainty", "true error") if known else ("frame", "generation")
     dataset = chemiscope.create_input(
         structures=[row["atoms"] for row in shown],
         metadata={"name": name},
         properties=properties,
         settings={
             "map": {
-                "x": {"property": x},
-                "y": {"property": y},
+                "x": {"property": x, "scale": "log" if known else "linear"},
+                "y": {"property": y, "scale": "log" if known else "linear"},
                 "color": {"property": "generation"},
                 "symbol": "role",
                 "size": {"factor": 45},
             },
-            "structure": [{"bonds": True, "spaceFilling": False, "unitCell": periodic}],
+            "pinned": [known[-1] if known else 0],
+            "structure": [
+                {
+                    "bonds": True,
+                    "spaceFilling": False,
+                    "unitCell": any(bool(row["atoms"].pbc.any()) for row in shown),
+                }
+            ],
         },
     )
     for structure in dataset["structures"]:
@@ -84,23 +114,6 @@ def as_json(dataset: dict) -> str:
     """``dataset`` as JSON that may stand in a script element; NaN becomes null."""
     text = json.dumps(_without_nan(dataset), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
-
-
-def _row(generation: Generation, atoms: Atoms, scored: dict[str, Atoms]) -> dict:
-    frame_id = atoms.info.get(FRAME_ID)
-    label = generation.label_status.get(frame_id, {})
-    predicted = scored.get(frame_id)
-    bare = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    return {
-        "atoms": bare,
-        "generation": float(generation.g),
-        "uncertainty": uncertainty(atoms, generation.factor) / MEV,
-        "error": true_error(predicted) / MEV if predicted is not None else float("nan"),
-        "role": str(atoms.info.get(ROLE, "")),
-        "status": label.get("status", "unknown"),
-        "group": str(atoms.info.get(GROUP, "–")),
-        "why": str(atoms.info.get(WHY_PICKED, "")),
-    }
 
 
 def _property(values: list, description: str, units: str = "") -> dict:

@@ -72,13 +72,18 @@ class _Projection:
     unchanged: list[str] = field(default_factory=list)
 
     def run(self) -> dict:
-        self.client = open_client(self.chronicle.config.tracking)
+        config = self.chronicle.config
+        self.client = open_client(config.tracking)
         self.experiment = self._experiment()
         self.runs = self._runs_by_key()
         for generation in self.chronicle.generations:
             self._generation(generation)
-        self._campaign()
-        self._best_alias()
+        # Projecting an early generation again must not turn back what later ones have said.
+        logged = _logged_generations(self.runs.get(run_key(self.chronicle.name, "campaign")))
+        whole = Chronicle(config, through=max([*logged, self.chronicle.last.g]))
+        self._campaign(whole, logged)
+        self._describe(whole)
+        self._best_alias(whole.best)
         uri = self.chronicle.config.tracking.uri
         page = f"/#/experiments/{self.experiment}/runs?compareRunsMode=CHART"
         return {
@@ -106,11 +111,18 @@ class _Projection:
             )
         else:
             experiment_id = experiment.experiment_id
-        tags = dict(experiment.tags) if experiment else {}
-        text = campaign_text(self.chronicle)
-        if tags.get("mlflow.note.content") != text:
-            self.client.set_experiment_tag(experiment_id, "mlflow.note.content", text)
         return experiment_id
+
+    def _describe(self, whole: Chronicle) -> None:
+        """The experiment's text, and the kind that makes the UI show models and not chats."""
+        wanted = {
+            "mlflow.note.content": campaign_text(whole),
+            "mlflow.experimentKind": "custom_model_development",
+        }
+        tags = self.client.get_experiment(self.experiment).tags
+        for name, value in wanted.items():
+            if tags.get(name) != value:
+                self.client.set_experiment_tag(self.experiment, name, value)
 
     def _runs_by_key(self) -> dict:
         """The experiment's living runs that came from here, by key."""
@@ -149,7 +161,7 @@ class _Projection:
         for member in members:
             self._finish(self._create(member, parent=run_id), member)
         if generation.model_files:
-            self._register(generation, record, run_id, content)
+            self._register(generation, record, run_id)
         self._finish(run_id, record)
         # Last of all: a run without it was cut off, and is made anew.
         self.client.set_tag(run_id, CONTENT, content)
@@ -219,15 +231,11 @@ class _Projection:
 
     # The campaign's run --------------------------------------------------------------------
 
-    def _campaign(self) -> None:
+    def _campaign(self, whole: Chronicle, logged: dict[int, str]) -> None:
         """Add the generations that the campaign's run does not have; anew if one has changed."""
-        key = run_key(self.chronicle.name, "campaign")
-        run = self.runs.get(key)
-        logged = _logged_generations(run)
-        through = max([*logged, self.chronicle.last.g])
-        whole = Chronicle(self.chronicle.config, through)
         record = campaign_record(whole)
         steps = {gen.g: _step_hash(record, gen.g) for gen in whole.generations}
+        run = self.runs.get(record.key)
         params = sha256_json(record.params)
         content = sha256_json([record.content, steps])
         if run and run.data.tags.get(CONTENT) == content:
@@ -264,9 +272,7 @@ class _Projection:
 
     # Registry ------------------------------------------------------------------------------
 
-    def _register(
-        self, generation: Generation, record: RunRecord, run_id: str, content: str
-    ) -> None:
+    def _register(self, generation: Generation, record: RunRecord, run_id: str) -> None:
         """A version of the campaign's model for this generation, in place of an older one."""
         from mlflow.exceptions import MlflowException
 
@@ -293,7 +299,7 @@ class _Projection:
             name,
             source=f"{self.client.get_run(run_id).info.artifact_uri}/committee",
             run_id=run_id,
-            tags={KEY: record.key, CONTENT: content, "generation": str(generation.g)},
+            tags={"generation": str(generation.g), KEY: record.key},
             description=f"Committee of generation {generation.g}. {error}Load the downloaded "
             "folders with `mace_core.MACECalculator(model_paths=[…/member_0, …])`.",
             await_creation_for=0,
@@ -303,10 +309,10 @@ class _Projection:
         name = self.chronicle.name.replace("'", "\\'")
         return list(self.client.search_model_versions(f"name='{name}'"))
 
-    def _best_alias(self) -> None:
-        if self.chronicle.best is None:
+    def _best_alias(self, generation: int | None) -> None:
+        if generation is None:
             return
-        key = run_key(self.chronicle.name, self.chronicle.best)
+        key = run_key(self.chronicle.name, generation)
         best = next((v for v in self._versions() if v.tags.get(KEY) == key), None)
         if best is None:
             return

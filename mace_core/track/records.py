@@ -61,6 +61,10 @@ _ERROR_METRICS = {
 }
 
 
+#: In a member's metrics.json, but not a parameter.
+_TIMINGS = ("seconds", "wall_seconds")
+
+
 @dataclass
 class RunRecord:
     """One run as it should be.
@@ -110,7 +114,8 @@ def generation_metrics(generation: Generation) -> dict[str, float]:
     audit = generation.assess.get("audit") or {}
     for prefix in ("element", "group"):
         for name, errors in (audit.get(f"by_{prefix}") or {}).items():
-            metrics[f"{prefix}/{_plain(name)}_force_mae_meV_A"] = errors["force_mae"] / MEV
+            if errors.get("force_mae") is not None:
+                metrics[f"{prefix}/{_plain(name)}_force_mae_meV_A"] = errors["force_mae"] / MEV
     return {name: float(value) for name, value in metrics.items() if pd.notna(value)}
 
 
@@ -164,18 +169,18 @@ def member_records(chronicle: Chronicle, generation: Generation) -> list[RunReco
             for column in history.select_dtypes("number").columns.drop("epoch"):
                 finite = history[np.isfinite(history[column])]
                 curve = zip(finite["epoch"], finite[column], strict=True)
-                metrics[f"train/{_plain(column)}"] = [(int(e), float(v)) for e, v in curve]
-        last = int(history["epoch"].iloc[-1]) if len(history) else 0
-        final = _flat(generation.member_metrics(folder))
-        for name, value in final.items():
+                metrics[_curve_name(column)] = [(int(e), float(v)) for e, v in curve]
+        told = generation.member_metrics(folder)
+        for name, value in _flat(told.get("valid", {})).items():
             if (number := _number(value)) is not None:
-                metrics[f"final/{_plain(name)}"] = [(last, number)]
+                metrics[f"best/valid_{name}"] = [(int(told.get("best_epoch", 0)), number)]
+        plain = {k: v for k, v in told.items() if not isinstance(v, dict) and k not in _TIMINGS}
         end = _modified(folder / "metrics.json")
         records.append(
             RunRecord(
                 key=run_key(chronicle.name, generation.g, "member", m),
                 name=f"gen {generation.g:02d} member {m}",
-                params={"generation": str(generation.g), "member": str(m)},
+                params={"generation": str(generation.g), **_flat({"member": m} | plain)},
                 metrics={name: curve for name, curve in metrics.items() if curve},
                 span=(end, end),
             )
@@ -246,6 +251,12 @@ def _note(chronicle: Chronicle, generation: Generation) -> str:
             for c in checks
         ]
     return "\n".join(lines)
+
+
+def _curve_name(column: str) -> str:
+    """A history column under the prefix by which the UI groups it: ``valid/…`` or ``train/…``."""
+    prefix, _, rest = column.partition("_")
+    return _plain(f"{prefix}/{rest}" if prefix in ("train", "valid") else f"train/{column}")
 
 
 def _words(outcome: str) -> str:

@@ -13,6 +13,7 @@
     const themed = structuredClone(layout);
     themed.font = { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour("--ink") };
     themed.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
+    themed.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--ink") };
     for (const key of Object.keys(themed).filter((k) => /^[xy]axis/.test(k))) {
       Object.assign(themed[key], {
         gridcolor: colour("--grid"), zerolinecolor: colour("--grid"), linecolor: colour("--line"),
