@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
         batch_size: Annotated[int, typer.Option(min=1, help="frames at once")] = 8,
         device: Annotated[str, typer.Option(help="torch device")] = "cpu",
     ) -> None:
-        """Write MACE_energy, MACE_forces, MACE_stress (if periodic), MACE_forces_std (if several)."""
+        """Write MACE_energy, MACE_forces, MACE_stress, and MACE_forces_std (if several models)."""
         from mace_core.committee import Committee, evaluate_frames
         from mace_core.frames import read_frames, write_frames
 

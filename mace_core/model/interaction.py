@@ -9,7 +9,7 @@ import torch
 from mace_core.model.initial import normal
 from mace_core.model.linear import Linear
 from mace_core.model.radial import RadialMLP
-from mace_core.ops.a_basis import Paths, a_basis
+from mace_core.ops.a_basis import Edges, Paths, a_basis
 
 
 class Interaction(torch.nn.Module):
@@ -42,16 +42,15 @@ class Interaction(torch.nn.Module):
     ):
         super().__init__()
         paths = Paths.build(lmax_in, max_ell)
-        self.n_paths, self.channels = len(paths.paths), channels
-        self.register_buffer(
-            "coupling", torch.tensor(paths.coupling, dtype=dtype), persistent=False
-        )
-        self.register_buffer("path_of_row", torch.tensor(paths.path_of_row), persistent=False)
+        self.channels = channels
+        self.of_l1 = paths.of_l1
+        for l1, coupling in enumerate(paths.couplings):
+            table = torch.tensor(coupling, dtype=dtype)
+            self.register_buffer(f"coupling_{l1}", table, persistent=False)
+        self.register_buffer("rows", torch.tensor(paths.rows), persistent=False)
         self.linear_up = Linear([1] * (lmax_in + 1), channels, generator, dtype)
-        self.radial_MLP = RadialMLP([*radial_widths, self.n_paths * channels], generator, dtype)
-        self.linear = Linear(
-            paths.paths_of_l, channels, generator, dtype, factor=1 / avg_num_neighbors
-        )
+        self.radial_MLP = RadialMLP([*radial_widths, len(paths.paths) * channels], generator, dtype)
+        self.linear = Linear(paths.of_l3, channels, generator, dtype, factor=1 / avg_num_neighbors)
         self.skip = SelfConnection(
             min(lmax_in, lmax_out), lmax_out, channels, n_elements, generator, dtype
         )
@@ -61,8 +60,7 @@ class Interaction(torch.nn.Module):
         h: torch.Tensor,
         Y: torch.Tensor,
         radial: torch.Tensor,
-        receivers: torch.Tensor,
-        senders: torch.Tensor,
+        edges: Edges,
         counts: list[int],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Messages and self-connection.
@@ -71,15 +69,16 @@ class Interaction(torch.nn.Module):
             h: [n_atoms, D_in, C], atoms sorted by element.
             Y: [n_edges, D].
             radial: [n_edges, num_radial_basis].
-            receivers: [n_edges] i.
-            senders: [n_edges] j.
+            edges: sorted by receiver.
             counts: atoms of each element.
 
         Returns:
             A [n_atoms, D, C] and the self-connection [n_atoms, D_out, C].
         """
-        R = self.radial_MLP(radial).view(-1, self.n_paths, self.channels)
-        A = a_basis(self.linear_up(h), Y, R, receivers, senders, self.coupling, self.path_of_row)
+        R = self.radial_MLP(radial).view(len(radial), -1, self.channels)
+        R_of_l1 = [R[:, paths] for paths in self.of_l1] if len(self.of_l1) > 1 else [R]
+        couplings = [getattr(self, f"coupling_{l1}") for l1 in range(len(self.of_l1))]
+        A = a_basis(self.linear_up(h), Y, R_of_l1, edges, couplings, self.rows)
         return self.linear(A), self.skip(h, counts)
 
 

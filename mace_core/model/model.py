@@ -36,6 +36,7 @@ from mace_core.model.interaction import Interaction
 from mace_core.model.product import Product
 from mace_core.model.radial import RadialBasis
 from mace_core.model.readout import LinearReadout, MLPReadout
+from mace_core.ops.a_basis import Edges
 
 
 @dataclass(frozen=True)
@@ -182,11 +183,15 @@ class MACE(torch.nn.Module):
         Returns:
             one [n_atoms, (l m), C] a layer; the last has l = 0 only.
         """
-        # Atoms sorted by element make the elements' weights plain matrix products.
+        # Atoms sorted by element make the elements' weights plain matrix products, edges sorted by
+        # receiver make the sum over neighbours one.
         order = torch.argsort(graph.species, stable=True)
         back = torch.argsort(order)
         counts = torch.bincount(graph.species, minlength=len(self.elements)).tolist()
         receivers, senders = back.index_select(0, graph.edge_index.reshape(-1)).view(2, -1)
+        receivers, edge_order = torch.sort(receivers, stable=True)
+        edges = Edges.build(receivers, senders.index_select(0, edge_order), graph.n_atoms)
+        vectors = vectors.index_select(0, edge_order)
 
         r = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
         Y = spherical_harmonics(self.architecture.max_ell, vectors)
@@ -194,7 +199,7 @@ class MACE(torch.nn.Module):
         h = self.node_embedding(graph.species.index_select(0, order))
         layers = []
         for interaction, product in zip(self.interactions, self.products, strict=True):
-            A, self_connection = interaction(h, Y, radial, receivers, senders, counts)
+            A, self_connection = interaction(h, Y, radial, edges, counts)
             h = product(A, self_connection, counts)
             layers.append(h.index_select(0, back))
         return layers

@@ -57,10 +57,9 @@ class RadialMLP(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n_edges, widths[0]] → [n_edges, widths[-1]]."""
+        *hidden, last = self.weights
         factor = 1.0
-        for i, weight in enumerate(self.weights):
-            x = x @ (weight * (factor / len(weight) ** 0.5))
-            if i < len(self.weights) - 1:
-                x = torch.nn.functional.silu(x)
-                factor = SILU_FACTOR
-        return x
+        for weight in hidden:
+            x = torch.nn.functional.silu(x @ (weight * (factor / len(weight) ** 0.5)))
+            factor = SILU_FACTOR
+        return x @ (last * (factor / len(last) ** 0.5))
