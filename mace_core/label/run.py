@@ -33,7 +33,7 @@ from mace_core.label.claims import STALE_AFTER, Claims
 from mace_core.label.engines import engine_for
 from mace_core.label.session import START_LIMIT, Session, WorkerDied, WorkerTimeout
 from mace_core.label.store import LabelStore, Record
-from mace_core.label.theory import engine_version
+from mace_core.label.theory import engine_version, versions
 from mace_core.label.verdict import verdict
 
 #: Output files of failed attempts that are larger than this stay behind (bytes).
@@ -290,6 +290,7 @@ class _Bench:
 
 def _check_installed(settings: LabellerBase) -> None:
     """Raise :class:`UserError` for a package that the engine needs and that is not there."""
+    versions(settings)
     for module, package in settings.REQUIRES.items():
         if find_spec(module) is None:
             raise UserError(

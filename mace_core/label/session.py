@@ -55,7 +55,6 @@ class Session:
                     [
                         *(sys.executable, "-P", "-m", "mace_core.label.worker"),
                         f"--answers={answers}",
-                        f"--parent={os.getpid()}",
                         f"--scratch={self.scratch}",
                     ],
                     stdin=subprocess.PIPE,

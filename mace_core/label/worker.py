@@ -16,7 +16,6 @@ import json
 import os
 import select
 import shutil
-import signal
 import sys
 import traceback
 from typing import Any
@@ -28,7 +27,6 @@ def main() -> None:
     """Answer jobs until stdin ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=int, required=True, help="descriptor to answer on")
-    parser.add_argument("--parent", type=int, required=True, help="pid without which this one ends")
     parser.add_argument("--scratch", required=True, help="folder of this run's attempts")
     options = parser.parse_args()
 
@@ -36,7 +34,7 @@ def main() -> None:
     jobs_fd = os.dup(0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.set_inheritable(options.answers, False)
-    _end_with_parent(options, jobs_fd)
+    _end_with_driver(options, jobs_fd)
     faulthandler.enable()
     sys.path.append(os.getcwd())  # a calculator may lie in a file of the user's
     os.environ["PYSCF_TMPDIR"] = options.scratch
@@ -53,26 +51,22 @@ def main() -> None:
     os._exit(0)
 
 
-def _end_with_parent(options: argparse.Namespace, jobs_fd: int) -> None:
+def _end_with_driver(options: argparse.Namespace, jobs_fd: int) -> None:
     """See to it that nothing of this session outlives the driver, however it dies.
 
-    The kernel kills this process with its parent (Linux). What an engine started is killed by a
-    guard, a small fork of this process that sees stdin end; unlike a thread it works while an
-    engine holds the interpreter.
+    A guard, a small fork of this process, sees stdin hang up and kills the rest. Unlike a thread it
+    works while an engine holds the interpreter; unlike the kernel's parent-death signal, which
+    would orphan them, it finds the programs that the engine started.
     """
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != options.parent:  # it died before the line above
-        os._exit(1)
-    if os.fork() == 0:
-        os.close(options.answers)
-        ended = select.poll()
-        ended.register(jobs_fd, 0)  # reports the hang-up only
-        ended.poll()
-        kill_session(os.getsid(0), spare=os.getpid())
-        shutil.rmtree(options.scratch, ignore_errors=True)
-        os._exit(0)
+    if os.fork():
+        return
+    os.close(options.answers)
+    hang_up = select.poll()
+    hang_up.register(jobs_fd, 0)
+    hang_up.poll()
+    kill_session(os.getsid(0), spare=os.getpid())
+    shutil.rmtree(options.scratch, ignore_errors=True)
+    os._exit(0)
 
 
 def _start(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
