@@ -138,9 +138,11 @@ class TemperatureRunaway:
 class EnergyRunaway:
     """Potential energy changed by more than a share for each atom beyond the thermal one.
 
-    Equipartition lifts the potential energy of a walk from a minimum by up to 3/2 kT an atom, so
-    the ceiling is that much higher. A strained or rattled start relaxes downhill: the floor lies
-    below the lowest known energy of the same atoms, not only below the start's.
+    A harmonic solid or molecule that starts in its minimum gains up to kT/2 · χ²(3N) of potential
+    energy from the thermostat (3/2 NkT on average): the ceiling is that much higher, with the χ²
+    that a sane walk passes with probability :data:`FALSE_ALARM` at one step. A strained or rattled
+    start relaxes downhill: the floor lies below the lowest known energy of the same atoms, not only
+    below the start's.
 
     Args:
         start_energy: eV.
@@ -161,7 +163,8 @@ class EnergyRunaway:
         max_change: float,
     ):
         self.start_energy, self.n_atoms = start_energy, n_atoms
-        self.ceiling = start_energy + n_atoms * (max_change + 1.5 * units.kB * temperature)
+        thermal = 0.5 * units.kB * temperature * chi2.isf(FALSE_ALARM, 3 * n_atoms)
+        self.ceiling = start_energy + thermal + n_atoms * max_change
         lowest = start_energy if lowest_energy is None else min(start_energy, lowest_energy)
         self.floor = lowest - n_atoms * max_change
 
