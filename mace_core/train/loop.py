@@ -79,16 +79,13 @@ def fit(
     else:
         training.evaluate()
     while not training.ended():
-        start = time.perf_counter()
         while True:
             training.run_epoch()
             epoch = training.state.epoch
             if epoch % settings.eval_interval == 0 or epoch == settings.max_num_epochs:
                 break
         training.evaluate()
-        training.state.seconds += time.perf_counter() - start
         row = training.state.history[-1]
-        row["seconds"] = training.state.seconds
         progress.evaluated(epoch, row["valid_forces_mae_meV_A"] * MEV, row["seconds"])
         checkpoint.save(training.snapshot())
     model.load_state_dict(training.best)
@@ -177,6 +174,7 @@ class _Training:
             self.average = AveragedModel(model, multi_avg_fn=self._moving_average)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.state = State()
+        self.clock = time.perf_counter()
         self.best = copy.deepcopy(model.state_dict())
         self.stress = train.has_stress and settings.stress_weight > 0
         self._tally()
@@ -218,6 +216,8 @@ class _Training:
         state = self.state
         model = self.average.module if self.average else self.model
         errors = evaluate(model, self.valid, self.settings)
+        now = time.perf_counter()
+        state.seconds, self.clock = state.seconds + now - self.clock, now
         seen = means(self.error_sums) if self.n_batches else dict.fromkeys(_ERRORS, math.nan)
         state.history.append(
             {
@@ -229,6 +229,7 @@ class _Training:
                 "train_forces_mae_meV_A": seen["forces_mae"] / MEV,
                 "valid_energy_mae_meV_atom": errors["energy_mae"] / MEV,
                 "valid_forces_mae_meV_A": errors["forces_mae"] / MEV,
+                "seconds": state.seconds,
             }
         )
         diverged = self.n_batches and not math.isfinite(float(self.loss_sum))

@@ -1,0 +1,306 @@
+"""Training as a whole: it learns, is reproducible, and survives being killed."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from training_toy import E0S, cluster, crystal, write_settings, write_toy
+
+from mace_core.cli.main import build
+from mace_core.errors import UserError
+from mace_core.frames import read_frames, write_frames
+from mace_core.model.files import load_model
+from mace_core.storage import derived_seed, read_json, write_json
+from mace_core.tables import read_table
+from mace_core.train.data import Dataset
+from mace_core.train.member import train_member
+from mace_core.train.statistics import refit_shift
+
+
+def weights(folder) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """train(out, **settings) on a small data set."""
+    train, valid = write_toy(tmp_path)
+
+    def run(out, call=None, **settings):
+        settings_file = write_settings(tmp_path / f"{out}.yaml", **settings)
+        return train_member(
+            train, settings_file, tmp_path / out, **{"valid_file": valid, **(call or {})}
+        )
+
+    return SimpleNamespace(train=run, folder=tmp_path, train_file=train, valid_file=valid)
+
+
+@pytest.mark.parametrize("make", [crystal, cluster])
+def test_four_frames_are_learnt_by_heart(tmp_path, make):
+    train, _ = write_toy(tmp_path, 4, 1, make)
+    settings = write_settings(
+        tmp_path / "c.yaml",
+        model={"num_channels": 8, "radial_MLP": [16]},
+        max_num_epochs=100,
+        batch_size=4,
+        lr=0.02,
+        eval_interval=10,
+    )
+    metrics = train_member(train, settings, tmp_path / "m", valid_file=train)
+    history = read_table(tmp_path / "m" / "history")
+    first = history.valid_forces_mae_meV_A.iloc[0] / 1000
+    assert metrics["train"]["forces_mae"] < 0.1 * first
+    assert metrics["train"]["energy_mae"] < 0.01
+    if make is crystal:
+        assert metrics["train"]["stress_mae"] < 0.01
+
+
+def test_what_a_training_leaves(toy):
+    metrics = toy.train("m", max_num_epochs=5, eval_interval=2)
+    files = {path.name for path in (toy.folder / "m").iterdir()}
+    assert files == {
+        *("model.safetensors", "model.json", "metrics.json", "history.parquet", "history.csv")
+    }
+    assert read_json(toy.folder / "m" / "metrics.json") == metrics
+    assert (metrics["stop"], metrics["epochs"], metrics["steps"]) == ("max_num_epochs", 5, 15)
+    history = read_table(toy.folder / "m" / "history")
+    assert history.epoch.tolist() == [0, 2, 4, 5]
+    assert history.loss.iloc[1:].gt(0).all() and history.seconds.is_monotonic_increasing
+    best = history.set_index("epoch").loc[metrics["best_epoch"]]
+    assert best.valid_loss == history.valid_loss.min()
+    # Forces do not depend on the shift, which alone changes after the last epoch.
+    assert metrics["valid"]["forces_mae"] == pytest.approx(best.valid_forces_mae_meV_A / 1000)
+    model = load_model(toy.folder / "m")
+    assert model.elements == [13, 29]
+    assert [float(e) for e in model.E0] == [E0S["Al"], E0S["Cu"]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_seed_one_model(toy, dtype):
+    settings = {"max_num_epochs": 3, "default_dtype": dtype}
+    runs = [
+        toy.train(out, call={"seed": seed, "member": member}, **settings)
+        for out, seed, member in [("a", 1, 0), ("b", 1, 0), ("c", 2, 0), ("d", 1, 1)]
+    ]
+    a, b, c, d = (weights(toy.folder / out) for out in "abcd")
+    assert a == b
+    assert len({a, c, d}) == 3
+    assert runs[0]["valid"] == runs[1]["valid"]
+    assert load_model(toy.folder / "a").dtype == getattr(torch, dtype)
+
+
+def test_a_training_killed_and_gone_on_with_gives_bitwise_the_same_model(toy, capfd):
+    settings = {"max_num_epochs": 50, "eval_interval": 3, "scheduler_patience": 2}
+    toy.train("whole", **settings)
+    out = toy.folder / "killed"
+    settings_file = write_settings(toy.folder / "killed.yaml", **settings)
+    command = [sys.executable, "-m", "mace_core.cli.main", "train"]
+    command += ["--train", toy.train_file, "--valid", toy.valid_file]
+    command += ["--config", settings_file, "--out", out]
+    process = subprocess.Popen([str(word) for word in command])
+    while not (out / "checkpoint.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.2))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "model.safetensors").exists(), "it had ended before it was killed"
+    metrics = toy.train("killed", **settings)
+    assert "goes on after epoch" in capfd.readouterr().out
+    assert weights(out) == weights(toy.folder / "whole")
+    assert metrics["epochs"] == 50
+    assert len(read_table(out / "history")) == len(read_table(toy.folder / "whole" / "history"))
+    assert not (out / "checkpoint.pt").exists()
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing on the way may swallow it."""
+
+
+@pytest.mark.parametrize(
+    ("at", "kind"), [(1, {}), (3, {"ema": False, "default_dtype": "float32"}), (5, {})]
+)
+def test_any_checkpoint_leads_to_the_same_end(toy, monkeypatch, at, kind):
+    settings = {"max_num_epochs": 6, "eval_interval": 1, "patience": 3, "lr": 0.05, **kind}
+    toy.train("whole", **settings)
+    saves = iter(range(1, 99))
+    from mace_core.train.checkpoint import Checkpoint
+
+    save = Checkpoint.save
+
+    def save_and_die(self, state):
+        self.next_write = 0.0
+        save(self, state)
+        if next(saves) == at:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save_and_die)
+        try:
+            toy.train("killed", **settings)
+        except Killed:
+            assert (toy.folder / "killed" / "checkpoint.pt").exists()
+    toy.train("killed", **settings)
+    assert weights(toy.folder / "killed") == weights(toy.folder / "whole")
+
+
+@pytest.mark.parametrize("content", ["garbage", "truncated", "other settings"])
+def test_a_checkpoint_of_no_use_is_ignored_and_said_so(toy, monkeypatch, capsys, content):
+    from mace_core.train.checkpoint import Checkpoint
+
+    path = toy.folder / "m" / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "remove", lambda self: None)
+        toy.train("m", max_num_epochs=2, lr=0.02 if content == "other settings" else 0.01)
+    if content == "garbage":
+        path.write_bytes(b"nothing of use")
+    elif content == "truncated":
+        path.write_bytes(path.read_bytes()[:2000])
+    toy.train("m", max_num_epochs=2)
+    toy.train("fresh", max_num_epochs=2)
+    assert "training starts anew" in capsys.readouterr().err
+    assert weights(toy.folder / "m") == weights(toy.folder / "fresh")
+    assert not path.exists()
+
+
+def test_a_warm_start_begins_where_its_parent_ended(toy):
+    parent = toy.train("parent", max_num_epochs=6)
+    child = toy.train("child", call={"warm_start": toy.folder / "parent"}, max_num_epochs=1)
+    first = read_table(toy.folder / "child" / "history").iloc[0]
+    assert first.valid_loss == pytest.approx(parent["valid"]["loss"], rel=1e-12)
+    assert first.valid_forces_mae_meV_A / 1000 == pytest.approx(parent["valid"]["forces_mae"])
+    assert child["warm_start"] == str(toy.folder / "parent")
+    for key in ("scale", "avg_num_neighbors"):
+        assert child[key] == parent[key]
+
+
+def test_a_warm_start_with_other_E0s_takes_the_new_ones(toy):
+    parent = toy.train("parent", max_num_epochs=6)
+    moved = {symbol: energy + 0.5 for symbol, energy in E0S.items()}
+    toy.train(
+        "child",
+        call={"warm_start": toy.folder / "parent"},
+        data={"E0s": moved},
+        max_num_epochs=1,
+    )
+    first = read_table(toy.folder / "child" / "history").iloc[0]
+    assert load_model(toy.folder / "child").E0.tolist() == [moved["Al"], moved["Cu"]]
+    assert first.valid_forces_mae_meV_A / 1000 == pytest.approx(parent["valid"]["forces_mae"])
+    assert first.valid_loss == pytest.approx(parent["valid"]["loss"], rel=1e-6)
+
+
+def test_a_warm_start_from_a_model_that_does_not_fit_is_refused(toy):
+    toy.train("parent", max_num_epochs=1)
+    call = {"warm_start": toy.folder / "parent"}
+    with pytest.raises(UserError, match="num_channels: 4 there, 6 here"):
+        toy.train("child", call=call, model={"num_channels": 6}, max_num_epochs=1)
+    write_frames(toy.train_file, [cluster(0), cluster(1)])
+    with pytest.raises(UserError, match="knows Al Cu, the data have H C O Al Cu"):
+        toy.train("child", call=call, max_num_epochs=1)
+    with pytest.raises(UserError, match="no model here"):
+        toy.train("child", call={"warm_start": toy.folder}, max_num_epochs=1)
+
+
+def plan_of(toy, **changes):
+    from mace_core.config import load_config
+
+    config = load_config(write_settings(toy.folder / "plan.yaml", max_num_epochs=1))
+    config = config.model_dump() | {"campaign": {"name": "toy", "seed": 5}}
+    write_json(
+        toy.folder / "plan.json",
+        {"generation": 2, "config": config, "warm_start": None, **changes},
+    )
+    return toy.folder / "plan.json"
+
+
+def test_a_plan_gives_the_seed_and_the_model_to_start_from(toy):
+    toy.train("parent", max_num_epochs=2)
+    planned = [str(toy.folder / "nowhere"), str(toy.folder / "parent")]
+    plan = plan_of(toy, warm_start=planned)
+    call = {"valid_file": toy.valid_file, "seed": 77}
+    metrics = train_member(toy.train_file, plan, toy.folder / "m1", member=1, **call)
+    assert metrics["seed"] == derived_seed(5, 2, "train", 1)
+    assert metrics["warm_start"] == str(toy.folder / "parent")
+    third = train_member(toy.train_file, plan, toy.folder / "m2", member=2, **call)
+    assert third["warm_start"] is None
+
+
+def test_new_elements_in_the_data_cost_the_plans_warm_start_not_the_campaign(toy, capsys):
+    toy.train("parent", max_num_epochs=1)
+    plan = plan_of(toy, warm_start=[str(toy.folder / "parent")])
+    write_frames(toy.train_file, [cluster(0), crystal(1)])
+    metrics = train_member(toy.train_file, plan, toy.folder / "m", valid_file=toy.valid_file)
+    assert metrics["warm_start"] is None
+    assert "no warm start" in capsys.readouterr().err
+
+
+def test_E0s_come_from_the_dataset_beside_the_frames(toy):
+    summary = {"E0s": {"Cu": -7.0, "Al": -8.0}, "sha256": "abc", "elements": ["Al", "Cu"]}
+    write_json(toy.folder / "dataset.json", summary)
+    metrics = toy.train("m", max_num_epochs=1)
+    assert load_model(toy.folder / "m").E0.tolist() == [-8.0, -7.0]
+    assert metrics["dataset"] == "abc"
+    write_json(toy.folder / "dataset.json", {**summary, "E0s": {"Cu": -7.0}})
+    with pytest.raises(UserError, match="no E0 for Al"):
+        toy.train("m", max_num_epochs=1)
+
+
+def test_the_shift_is_refitted_to_its_optimum(toy):
+    toy.train("m", max_num_epochs=2)
+    model = load_model(toy.folder / "m")
+    frames = read_frames(toy.train_file)
+    frames[0].info["config_weight"] = 3.0
+    frames[1].info.pop("REF_energy")
+    data = Dataset(frames, model.elements, model.r_max, torch.float64)
+    model.scale_shift.shift += 0.3
+    assert refit_shift(model, data) == pytest.approx(-0.3, abs=0.2)
+    graph, targets = data.batch(range(len(data)))
+    residual = (model(graph).energy - targets.energy) / targets.n_atoms
+    assert float((targets.energy_weight * residual).sum()) == pytest.approx(0, abs=1e-12)
+
+
+def test_training_stops_after_patience_and_keeps_the_best(toy):
+    metrics = toy.train("m", max_num_epochs=400, patience=2, lr=0.3, ema=False, eval_interval=1)
+    history = read_table(toy.folder / "m" / "history")
+    assert metrics["stop"] == "patience"
+    assert metrics["epochs"] == metrics["best_epoch"] + 2 < 400
+    assert history.valid_loss.idxmin() == metrics["best_epoch"]
+
+
+def test_a_training_that_diverges_keeps_what_it_had_or_says_so(toy, capsys):
+    metrics = toy.train("m", max_num_epochs=30, lr=1e200, ema=False, eval_interval=1)
+    assert metrics["stop"] == "diverged"
+    assert "diverged in epoch" in capsys.readouterr().err
+    frames = read_frames(toy.valid_file)
+    frames[0].info["REF_energy"] = 1e300
+    write_frames(toy.valid_file, frames)
+    with pytest.raises(UserError, match="loss is not finite"):
+        toy.train("n", max_num_epochs=3)
+
+
+def test_without_valid_the_frames_are_split(toy):
+    metrics = toy.train("m", call={"valid_file": None}, max_num_epochs=1)
+    assert (metrics["n_train"], metrics["n_valid"]) == (5, 1)
+    write_frames(toy.train_file, [crystal(0)])
+    with pytest.raises(UserError, match="1 frames to train on and 0 held out"):
+        toy.train("n", call={"valid_file": None}, max_num_epochs=1)
+
+
+def test_the_command(toy, monkeypatch, capsys):
+    settings = write_settings(toy.folder / "c.yaml", max_num_epochs=2)
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        f"maceloop train --train {toy.train_file} --config {settings} "
+        f"--out {toy.folder / 'm'} --seed 3".split(),
+    )
+    with pytest.raises(SystemExit) as end:
+        build()()
+    assert end.value.code == 0
+    assert "2 epochs" in capsys.readouterr().out
+    assert read_json(toy.folder / "m" / "metrics.json")["seed"] == derived_seed(3, "train", 0)
