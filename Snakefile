@@ -51,7 +51,7 @@ onstart:
 
 
 onsuccess:
-    shell("maceloop summary --config {CONFIG_FILE:q}")
+    say_what_came_out()
 
 
 onerror:

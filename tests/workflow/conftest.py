@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from mace_core.config.campaign import parse_config
+from mace_core.label.theory import theory_id
 from mace_core.layout import Layout
 
 REPOSITORY = Path(__file__).parents[2]
@@ -45,8 +46,9 @@ class Campaign:
         for key, value in changes.items():
             section, name = key.split(".")
             self.values.setdefault(section, {})[name] = value
-        resolved = parse_config(self.values, where="test").model_dump(mode="json")
-        self.config.write_text(json.dumps(resolved))
+        config = parse_config(self.values, where="test")
+        self.config.write_text(config.model_dump_json())
+        (self.folder / "theory").write_text(theory_id(config.labeller))
 
     def command(self, *options: str) -> list[str]:
         return [
@@ -120,21 +122,34 @@ class Campaign:
         paths = sorted(self.layout.root.glob("gen_*/dataset/dataset.json"))
         return [json.loads(path.read_text())["sha256"] for path in paths]
 
-    def nothing_to_do(self) -> bool:
-        return "Nothing to be done" in self.run() and "Nothing to be done" in self.run("--dry-run")
+    def wait_until_held(self, snakemake: subprocess.Popen) -> str:
+        """Wait until the fake holds where it was told to; in which command."""
+        held = self.folder / "held"
+        self.wait_for(lambda: held.exists() or snakemake.poll() is not None)
+        assert held.exists(), (self.folder / "run.log").read_text()
+        where = held.read_text()
+        held.unlink()
+        return where
 
-
-def wait_for(condition, seconds: float = 60):
-    """Wait until ``condition()``; fail when it takes too long."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+    def wait_for(self, condition, seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, (self.folder / "run.log").read_text()
+            time.sleep(0.02)
 
 
 @pytest.fixture
 def fake_campaign(tmp_path):
     """A campaign of two generations whose steps take no time."""
+    return new_fake_campaign(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_fake_campaign():
+    return new_fake_campaign
+
+
+def new_fake_campaign(tmp_path: Path) -> Campaign:
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "maceloop"
@@ -145,11 +160,12 @@ def fake_campaign(tmp_path):
     values = {
         "campaign": {"name": "fake", "max_generations": 2},
         "labeller": {"engine": "emt"},
-        "seed": {"structures": [str(structure)]},
+        "seed": {"structures": [str(structure)], "n_frames": 1},
         "train": {"members": 2, "max_num_epochs": 5},
         "explore": {"walkers": 2},
         "select": {"max_frames": 4, "audit_frames": 2},
         "label": {"batch_size": 4},
+        "stop": {"streak": 1, "min_audit_frames": 2},
     }
     path = os.pathsep.join([str(folder), str(BIN), os.environ["PATH"]])
     return Campaign(tmp_path / "work", values, path)

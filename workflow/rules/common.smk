@@ -4,29 +4,24 @@
 import os
 import shutil
 
-from mace_core.storage import read_json
+from mace_core import plan as planning
 
 # Jobs find the `maceloop` beside this snakemake even when its venv is not activated.
 if not shutil.which("maceloop"):
     os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
 
 
+def configuration():
+    """The configuration as it is now: what is changed during a run holds from the next plan on."""
+    try:
+        return load_config(CONFIG_FILE)
+    except UserError:
+        return CONFIG  # `maceloop plan` will say what is wrong with it
+
+
 def sizes(gen):
     """How many members, walkers and label batches a generation has."""
-    plan = LAYOUT.plan(int(gen))
-    if plan.is_file():
-        return read_json(plan)["sizes"]
-    return {
-        "members": CONFIG.train.members,
-        "walkers": CONFIG.explore.walkers,
-        "label_batches": CONFIG.n_label_batches,
-    }
-
-
-def ends_campaign(g):
-    return (
-        read_json(LAYOUT.assess(g))["outcome"] != "continue" or g >= CONFIG.campaign.max_generations
-    )
+    return planning.sizes(configuration(), LAYOUT, int(gen))
 
 
 def numbered(pattern, gen, count):
@@ -34,27 +29,18 @@ def numbered(pattern, gen, count):
     return [pattern.format(gen=gen, n=n) for n in range(sizes(gen)[count])]
 
 
-def before(gen):
-    """The generation before, as its folder is named."""
-    return f"{int(gen) - 1:02d}"
-
-
 # For rule all only. Elsewhere Snakemake can hand a resumed run the checkpoint's own file in place of
 # what the function returns.
 def assessments(wildcards):
-    """Every generation's assessment; asks the checkpoint for the first one that is missing."""
-    files = []
-    for g in range(CONFIG.campaign.max_generations + 1):
-        if not LAYOUT.assess(g).is_file():
-            checkpoints.assess_generation.get(gen=f"{g:02d}")
-        files.append(LAYOUT.assess(g))
-        if ends_campaign(g):
-            break
-    return files
+    """Every generation's assessment; while the campaign goes on, the checkpoint is asked for the next."""
+    action, g, *_ = planning.next_action(configuration(), LAYOUT)
+    if action == "run":
+        checkpoints.assess_generation.get(gen=f"{g:02d}")
+    return [LAYOUT.assess(h) for h in range(g + 1)]
 
 
+# No checkpoint in these two: they ask for what can be had, so that it appears while the campaign runs.
 def tracked(wildcards):
-    """What MLflow is told of the generations assessed so far: no checkpoint, so that it runs meanwhile."""
     return [LAYOUT.tracked(g) for g in LAYOUT.assessed_generations()]
 
 
@@ -63,9 +49,8 @@ def reports(wildcards):
 
 
 def previous_assessment(wildcards):
-    if int(wildcards.gen) == 0:
-        return []
-    return ancient(f"{CAMPAIGN}/gen_{before(wildcards.gen)}/assess.json")
+    g = int(wildcards.gen)
+    return ancient(LAYOUT.assess(g - 1)) if g else []
 
 
 def merged_before(wildcards):
@@ -74,28 +59,18 @@ def merged_before(wildcards):
 
 def member_models(wildcards):
     return numbered(
-        CAMPAIGN + "/gen_{gen}/train/member_{n}/model.safetensors", wildcards.gen, "members"
+        f"{CAMPAIGN}/gen_{{gen}}/train/member_{{n}}/model.safetensors", wildcards.gen, "members"
     )
 
 
 def walkers(wildcards):
-    return numbered(CAMPAIGN + "/gen_{gen}/explore/walker_{n}.extxyz", wildcards.gen, "walkers")
+    return numbered(f"{CAMPAIGN}/gen_{{gen}}/explore/walker_{{n}}.extxyz", wildcards.gen, "walkers")
 
 
 def label_batches(wildcards):
-    return numbered(CAMPAIGN + "/gen_{gen}/label/batch_{n}.extxyz", wildcards.gen, "label_batches")
-
-
-def assessed_with(wildcards):
-    """The committee and the selection that an assessment judges: none in generation 0."""
-    if int(wildcards.gen) == 0:
-        return {}
-    folder = LAYOUT.gen(int(wildcards.gen))
-    return {"committee": folder / "train/committee.json", "select": folder / "select/select.json"}
-
-
-def parent_folders(wildcards, input):
-    return [str(Path(model).parent) for model in input.models]
+    return numbered(
+        f"{CAMPAIGN}/gen_{{gen}}/label/batch_{{n}}.extxyz", wildcards.gen, "label_batches"
+    )
 
 
 def n_batches(wildcards):
@@ -104,12 +79,31 @@ def n_batches(wildcards):
 
 def label_store(wildcards):
     plan = LAYOUT.plan(int(wildcards.gen))
-    if plan.is_file():
-        return read_json(plan)["config"]["campaign"]["label_store"]
-    return CONFIG.campaign.label_store
+    config = planning.read_plan(plan)["config"] if plan.is_file() else configuration().model_dump()
+    return config["campaign"]["label_store"]
+
+
+def folders(wildcards, input):
+    """A model's name is its folder's."""
+    return [str(Path(model).parent) for model in input.models]
+
+
+def assessed_with(wildcards):
+    """The committee and the selection that an assessment judges: none in generation 0."""
+    g = int(wildcards.gen)
+    if g == 0:
+        return {}
+    return {"committee": LAYOUT.committee(g), "select": LAYOUT.gen(g) / "select" / "select.json"}
 
 
 def assess_options(wildcards, input):
     if "committee" not in input.keys():
         return []
     return ["--committee", input.committee, "--select", input.select]
+
+
+if workflow.is_main_process:
+    try:
+        planning.next_action(CONFIG, LAYOUT)  # or why the campaign cannot go on
+    except UserError as err:
+        give_up(err)

@@ -5,11 +5,6 @@ import sys
 from pathlib import Path
 
 from mace_core.config import load_config
-
-try:
-    from mace_core.config.checks import check
-except ImportError:
-    check = lambda settings: None  # TEMPORARY
 from mace_core.errors import UserError
 from mace_core.layout import Layout
 
@@ -38,6 +33,8 @@ def the_configuration():
         path = path.relative_to(Path.cwd())
     settings = load_config(path)
     if workflow.is_main_process:
+        from mace_core.config.checks import check
+
         check(settings)
     return str(path), settings
 

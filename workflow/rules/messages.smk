@@ -2,20 +2,25 @@
 
 import logging
 
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
 
-class FailedJobs(logging.Handler):
-    """Says at once which job failed, where its log is, and how that ends."""
+class Listener(logging.Handler):
+    """Says at once which job failed, where its log is, and how that ends; sums up what was done before."""
 
     def __init__(self):
         super().__init__()
         self.logs = []
 
     def emit(self, record):
-        if getattr(record, "event", None) != LogEvent.JOB_ERROR:
-            return
+        if getattr(record, "event", None) == LogEvent.JOB_ERROR:
+            self.failed(record)
+        elif record.msg == NOTHING_TO_BE_DONE_MSG and is_run:
+            say_what_came_out()
+
+    def failed(self, record):
         log = next(iter(record.log), "")
         self.logs.append(log)
         print(f"{record.rule_name} failed: {log}", file=sys.stderr)
@@ -33,8 +38,12 @@ def last_lines(path, n=3):
     return [line for line in text.splitlines() if line.strip()][-n:]
 
 
+def say_what_came_out():
+    shell("maceloop summary --config {CONFIG_FILE:q}")
+
+
 def say_what_failed():
-    logs = ", ".join(dict.fromkeys(failed_jobs.logs)) or "see above"
+    logs = ", ".join(dict.fromkeys(listener.logs)) or "see above"
     print(f"stopped; what failed: {logs}; the same command goes on from here", file=sys.stderr)
 
 
@@ -52,5 +61,5 @@ else:
     for handler in logger.handlers:
         handler.addFilter(no_chatter)
 
-failed_jobs = FailedJobs()
-logger.addHandler(failed_jobs)
+listener = Listener()
+logger.addHandler(listener)

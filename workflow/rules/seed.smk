@@ -1,8 +1,10 @@
+# `update`: a plan that is there stays, whatever the configuration says by now, even where a killed run
+# leaves Snakemake in doubt whether it was finished.
 rule plan:
     input:
         previous_assessment,
     output:
-        f"{GEN}/plan.json",
+        update(f"{GEN}/plan.json"),
     log:
         f"{GEN}/logs/plan.log",
     benchmark:
@@ -13,7 +15,7 @@ rule plan:
 
 rule prepare_seed:
     input:
-        plan=ancient(f"{CAMPAIGN}/gen_00/plan.json"),
+        plan=f"{CAMPAIGN}/gen_00/plan.json",
     output:
         f"{CAMPAIGN}/gen_00/select/frames.extxyz",
     log:

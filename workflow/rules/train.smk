@@ -1,6 +1,9 @@
+# The one step of a generation to which the plan is not `ancient` (prepare_seed in generation 0). A job
+# that has to be done again and whose files are ancient to all that follows hides the rest from
+# Snakemake 9: it would do that job, and say that all is done.
 rule build_dataset:
     input:
-        plan=ancient(f"{GEN}/plan.json"),
+        plan=f"{GEN}/plan.json",
         merged=merged_before,
     output:
         f"{GEN}/dataset/train.extxyz",
@@ -54,6 +57,6 @@ rule calibrate:
         f"{GEN}/benchmarks/calibrate.tsv"
     threads: 1
     params:
-        members=parent_folders,
+        members=folders,
     shell:
         "maceloop calibrate --plan {input.plan:q} --valid {input.valid:q} --out {output:q} {params.members:q} 2> {log:q}"

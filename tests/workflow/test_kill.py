@@ -1,0 +1,67 @@
+"""`kill -9` of snakemake in each rule, then the same command, on a fake `maceloop`."""
+
+import pytest
+
+pytestmark = pytest.mark.campaign
+
+PLACES = [
+    *("plan 00", "prepare_seed 00", "label_batch 00", "assess_generation 00", "plan 01"),
+    *("build_dataset 01", "train_member 01", "calibrate 01", "explore_md 01", "select_frames 01"),
+    *(
+        "label_batch 01",
+        "merge_labels 01",
+        "assess_generation 01",
+        "track_generation 01",
+        "report 01",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, make_fake_campaign):
+    campaign = make_fake_campaign(tmp_path_factory.mktemp("unbroken"))
+    campaign.run()
+    return campaign
+
+
+@pytest.mark.parametrize("with_children", [False, True], ids=["alone", "with children"])
+def test_killed_in_each_rule(fake_campaign, unbroken, with_children):
+    """One campaign, killed once in each rule; the command is the same every time."""
+    campaign = fake_campaign
+    left = set(PLACES)
+    while left:
+        campaign.direct(hold=sorted(left))
+        snakemake = campaign.start()
+        left.discard(campaign.wait_until_held(snakemake))
+        campaign.kill(snakemake, with_children=with_children)
+        campaign.direct()  # from here on orphans finish
+    campaign.run()
+    assert campaign.datasets() == unbroken.datasets()
+    assert campaign.labelled() == unbroken.labelled()
+    assert max(campaign.labelled().values()) == 1, "every label once"
+    calls = campaign.calls()
+    assert calls["train_member", "02"] == 2 and calls["build_dataset", "01"] == 2
+    assert "Nothing to be done" in campaign.run("--dry-run")
+
+
+def test_new_run_waits_for_orphans(fake_campaign, unbroken):
+    """Two processes never do one step: the new run waits until the old one's jobs have ended."""
+    campaign = fake_campaign
+    campaign.direct(hold=["train_member 01"])
+    snakemake = campaign.start()
+    campaign.wait_until_held(snakemake)
+    orphans = campaign.kill(snakemake, with_children=False)
+    calls = campaign.calls()
+
+    second = campaign.start()
+    log = campaign.folder / "run.log"
+    campaign.wait_for(lambda: "still at work" in log.read_text())
+    said = log.read_text().split("kill ")[1].split(")")[0].split()
+    assert {int(pid) for pid in said} == {orphan.pid for orphan in orphans if orphan.is_running()}
+    assert campaign.calls() == calls, "nothing starts meanwhile"
+
+    for orphan in orphans:
+        orphan.kill()
+    campaign.direct()
+    assert second.wait(timeout=120) == 0
+    assert campaign.datasets() == unbroken.datasets()
