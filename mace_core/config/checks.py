@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from ase.neighborlist import natural_cutoffs, neighbor_list
@@ -28,6 +29,9 @@ from mace_core.train.labelled import frames_keys, is_isolated_atom
 
 #: Stores that MLflow 3 takes; it refuses plain folders.
 _TRACKING = ("sqlite:", "postgresql", "mysql", "mssql", "http:", "https:", "databricks")
+
+#: Arrays of three columns that are no forces.
+_NOT_FORCES = {"positions", "momenta", "velocities", "initial_magmoms"}
 
 
 @dataclass
@@ -149,19 +153,42 @@ def _labelled(config: Config, base: Path, found: Findings, frames: _Frames) -> N
         hashes[digest] = key
         elements |= {str(s) for s in atoms.symbols}
         carried = set(frames_keys([atoms]))
-        for option in ("energy_key", "forces_key"):
-            name = getattr(data, option)
-            if name in carried or (option == "forces_key" and is_isolated_atom(atoms)):
-                continue
-            found.problem(
-                key,
-                path,
-                f"its first frame has no {name!r} (it has {', '.join(sorted(carried)) or 'no labels'})",
-                f"set data.{option} to the name that the file uses",
-            )
+        _label_keys(config, key, path, atoms, carried, found)
         found.good.append(f"{key} {path}: {', '.join(sorted(carried & _keys(data)))}")
         if data.E0s == "isolated" and elements is frames.labelled:
             frames.isolated |= set(_isolated_in(base / path))
+
+
+def _label_keys(
+    config: Config, key: str, path: str, atoms: Atoms, carried: set[str], found: Findings
+) -> None:
+    """Whether a frame has labels under the names given; one kind may be missing."""
+    data = config.data
+    missing = [o for o in ("energy_key", "forces_key") if getattr(data, o) not in carried]
+    for option in missing:
+        name = getattr(data, option)
+        if option == "forces_key" and is_isolated_atom(atoms):
+            continue
+        if len(missing) == 2 or _other_name(option, atoms, _keys(data)):
+            found.problem(
+                key,
+                path,
+                f"its first frame has no {name!r} (it has {_list(carried) or 'no labels'})",
+                f"set data.{option} to the name that the file uses",
+            )
+        else:
+            found.notes.append(
+                f"{key}: {path!r}: its first frame has no {name!r}: it weighs nothing"
+            )
+
+
+def _other_name(option: str, atoms: Atoms, known: set[str]) -> bool:
+    """Whether a frame seems to have this kind of label under another name."""
+    everything = {**atoms.info, **atoms.arrays, **(atoms.calc.results if atoms.calc else {})}
+    others = {k: v for k, v in everything.items() if k not in known | _NOT_FORCES}
+    if option == "energy_key":
+        return any("energ" in name.lower() for name in others)
+    return any(np.shape(value) == (len(atoms), 3) for value in others.values())
 
 
 def _keys(data) -> set[str]:

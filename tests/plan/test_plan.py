@@ -148,7 +148,9 @@ def test_warm_start_names_the_members_before(layout):
     assert plan["warm_start"] == [*folders, None]
 
 
-@pytest.mark.parametrize("change", [{"model": {"num_channels": 8}}, {"train": {"warm_start": False}}])
+@pytest.mark.parametrize(
+    "change", [{"model": {"num_channels": 8}}, {"train": {"warm_start": False}}]
+)
 def test_no_warm_start(layout, change):
     campaign(layout, settings(), 90)
     plan, _ = write_plan(settings(**change), 2, layout.plan(2))
