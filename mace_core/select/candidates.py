@@ -15,6 +15,7 @@ from mace_core.conventions import (
     MD_STEP,
     UNSTABLE_ENDS,
     WALKER,
+    WalkerEnd,
 )
 from mace_core.errors import UserError
 from mace_core.frames import canonical, read_frames
@@ -64,6 +65,9 @@ def read_walkers(
             uncertainty = np.nan if spread is None else factor * float(np.max(spread))
             frame.info[MACE_UNCERTAINTY] = uncertainty
             step = int(frame.info[MD_STEP])
+            end = frame.info.get("walker_end")
+            if isinstance(end, float):  # extxyz reads the code "nan" as a number
+                end = frame.info["walker_end"] = str(WalkerEnd.NOT_A_NUMBER)
             visited.append(
                 Visited(
                     frame=frame,
@@ -72,8 +76,7 @@ def read_walkers(
                     md_step=step,
                     uncertainty=uncertainty,
                     regular=step > 0 and step % save_interval == 0,
-                    sane=frame.info.get("walker_end") not in UNSTABLE_ENDS
-                    and bool(np.isfinite(uncertainty)),
+                    sane=end not in UNSTABLE_ENDS and bool(np.isfinite(uncertainty)),
                     known=frame.info[FRAME_ID] in seen,
                 )
             )
