@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from mace_core.chronicle import Chronicle, Generation, generations_table, parity, true_error
 from mace_core.chronicle import uncertainty as frame_uncertainty
@@ -29,6 +30,7 @@ def learning_curve(chronicle: Chronicle) -> Figure:
         axis.plot(spent, mae, "o-", color=COLOURS[kind], label=NAMES[kind])
     axis.axhline(chronicle.target / MEV, color="#16a34a", ls="--", lw=1, label="target")
     axis.set(xlabel="label calls before training", ylabel="force MAE (meV/Å)", yscale="log")
+    _plain_ticks(axis.yaxis)
     axis.legend(frameon=False)
     return figure
 
@@ -75,8 +77,17 @@ def uncertainty_plot(generation: Generation) -> Figure | None:
         xscale="log",
         yscale="log",
     )
+    _plain_ticks(axes[0].xaxis)
+    _plain_ticks(axes[0].yaxis)
     axes[0].legend(frameon=False)
     return figure
+
+
+def _plain_ticks(axis) -> None:
+    """1, 2, 5, 10, … as plain numbers on a logarithmic axis, however short it is."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _figure(columns: int, size: tuple[float, float]):

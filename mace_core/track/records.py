@@ -171,9 +171,6 @@ def member_records(chronicle: Chronicle, generation: Generation) -> list[RunReco
                 curve = zip(finite["epoch"], finite[column], strict=True)
                 metrics[_curve_name(column)] = [(int(e), float(v)) for e, v in curve]
         told = generation.member_metrics(folder)
-        for name, value in _flat(told.get("valid", {})).items():
-            if (number := _number(value)) is not None:
-                metrics[f"best/valid_{name}"] = [(int(told.get("best_epoch", 0)), number)]
         plain = {k: v for k, v in told.items() if not isinstance(v, dict) and k not in _TIMINGS}
         end = _modified(folder / "metrics.json")
         records.append(
@@ -280,14 +277,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
 def _plain(name: str) -> str:
     """``name`` with only the characters that MLflow allows in a key."""
     return re.sub(r"[^\w.\- /]", "_", str(name), flags=re.ASCII)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
 
 
 def _modified(path: Path) -> int:

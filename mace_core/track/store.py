@@ -20,6 +20,7 @@ def open_client(tracking: Tracking):
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # By default a dead server is asked for more than a minute, a silent one for two.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -73,7 +74,7 @@ def _make_tables(uri: str) -> None:
         utils._safe_initialize_tables(engine)
     else:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{database}.lock", timeout=120):
+        with FileLock(database.with_name(f".{database.name}.lock"), timeout=120):
             engine = utils.create_sqlalchemy_engine(uri)
             sqlalchemy.inspect(engine)
             utils._safe_initialize_tables(engine)

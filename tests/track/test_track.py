@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -280,6 +281,40 @@ def test_server_that_is_down_costs_nothing_and_is_caught_up(campaign, capsys):
     assert err.count("\n") == 1 and "not tracked" in err and "secret" not in err
     assert track(config)["created"] == ["gen 00", "gen 01", "campaign"]
     assert len(runs_by_name(folder)) == 5
+
+
+@pytest.mark.slow
+def test_tracking_server(campaign):
+    """Over http, artifacts go through the server, and the registry takes them from there."""
+    folder, config, _ = campaign
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    uri, store = f"http://127.0.0.1:{port}", f"sqlite:///{folder / 'mlflow.db'}"
+    options = f"--host 127.0.0.1 --port {port} --workers 1 --backend-store-uri {store} "
+    options += f"--artifacts-destination {folder / 'served'}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *options.split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        tracking = config.tracking.model_copy(update={"uri": uri})
+        remote = config.model_copy(update={"tracking": tracking})
+        for _ in range(60):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(1)
+        assert track(remote)["created"] == ["gen 00", "gen 01", "campaign"]
+        assert track(remote)["created"] == []
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+    best = client_of(folder).get_model_version_by_alias("ethanol", "best")
+    assert best.source.startswith("mlflow-artifacts:/")
+    assert list((folder / "served").rglob("committee/member_0/model.safetensors"))
 
 
 def test_locked_store_is_no_error(campaign):
