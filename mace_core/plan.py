@@ -20,7 +20,7 @@ from mace_core.storage import read_json, sha256_file, write_json
 
 Action = tuple[Literal["run"], int] | tuple[Literal["stop"], int, Outcome]
 
-#: Elements that a molecule commonly has; only a guess of how many isolated atoms generation 0 labels.
+#: A guess of how many isolated atoms generation 0 labels: elements that a molecule commonly has.
 _USUAL_ELEMENTS = 4
 
 
@@ -132,11 +132,12 @@ def check_theory(config: Config, layout: Layout, g: int) -> None:
         used = read_plan(layout.plan(h))["theory"]
         if used != present:
             raise UserError(
-                f"labeller: this level of theory ({present}) is not that of the campaign's labels ({used}): "
-                "a setting of the labeller, or the installed version of its engine, has changed",
+                f"labeller: this level of theory ({present}) is not that of the campaign's labels "
+                f"({used}): a setting of the labeller, or the installed version of its engine, has "
+                "changed",
                 where=str(layout.plan(h)),
-                mend="go back to the former setting or version, or start a campaign of another name "
-                "(campaign.name); labels at either level stay in the label store",
+                mend="go back to the former setting or version, or start a campaign of another "
+                "name (campaign.name); labels at either level stay in the label store",
             )
 
 
@@ -171,8 +172,8 @@ def write_plan(config: Config, g: int, out: str | Path) -> tuple[dict[str, Any],
             raise UserError(
                 f"generation {g} does not start: {decision.reason}",
                 where=str(layout.assess(g - 1)),
-                mend="raise campaign.max_generations or stop.max_labels, lower stop.target_force_mae, "
-                "or add data.labelled to go on",
+                mend="to go on, raise campaign.max_generations or stop.max_labels, lower "
+                "stop.target_force_mae, or add data.labelled",
             )
         check_theory(config, layout, g)
         previous = read_json(layout.assess(g - 1))

@@ -98,8 +98,8 @@ def text(summary: dict[str, Any]) -> str:
         "",
         *_table(summary["generations"]),
         "",
-        f"  {total['generations']} generations, {total['calls']} label calls ({total['failed']} failed), "
-        f"{_duration(total['seconds'])} of labelling",
+        f"  {total['generations']} generations, {total['calls']} label calls "
+        f"({total['failed']} failed), {_duration(total['seconds'])} of labelling",
     ]
     if paths["model"]:
         lines.append(f"  models       {paths['model']} (generation {summary['best_generation']})")

@@ -1,17 +1,18 @@
 """From a committee's spread to an error in eV/Å: split conformal prediction on whole frames.
 
 A frame's score is its largest atomic force error over its largest atomic spread. The factor is the
-⌈(n + 1)·coverage⌉-th smallest score of n frames that the committee never trained on; then, for a new
-frame exchangeable with them, P(error ≤ factor × spread) ≥ ⌈(n + 1)·coverage⌉ / (n + 1), whatever
-the distribution and however poor the committee.
+⌈(n + 1)·coverage⌉-th smallest score of n frames that the committee never trained on; then, for a
+new frame exchangeable with them, P(error ≤ factor × spread) ≥ ⌈(n + 1)·coverage⌉ / (n + 1),
+whatever the distribution and however poor the committee.
 
-The normalised score is that of Lei, G'Sell, Rinaldo, Tibshirani, Wasserman, "Distribution-free
-predictive inference for regression", J. Am. Stat. Assoc. 113, 1094 (2018), section 5.2; the method is
-Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005). Frames and not atoms are the units, since
-the atoms of one frame are not exchangeable with those of another.
+The normalised score is that of Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-free
+predictive inference for regression", J. Am. Stat. Assoc. 113, 1094 (2018), section 5.2; the method
+is that of Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World" (2005). Frames and
+not atoms are the units: the atoms of one frame are not exchangeable with those of another.
 
-What is not exact: the audit of generation g calibrates the committee of g + 1, and walkers of g + 1 go
-elsewhere. So the coverage of every factor is measured on the audit of the generation that used it.
+What is not exact: the audit of generation g calibrates the committee of g + 1, and walkers of g + 1
+go elsewhere. So the coverage of every factor is measured on the audit of the generation that used
+it.
 """
 
 import math
@@ -58,8 +59,9 @@ def frames_needed(coverage: float) -> int:
 def conformal_factor(values: np.ndarray, coverage: float) -> tuple[float, float]:
     """The factor and the level that it reaches.
 
-    Where too few frames are there for ``coverage``, the largest score is the factor, and the level is
-    n / (n + 1). A frame with an error but no spread is bounded by no factor: it lowers the level.
+    Where too few frames are there for ``coverage``, the largest score is the factor, and the level
+    is n / (n + 1). A frame with an error but no spread is bounded by no factor: it lowers the
+    level.
 
     Args:
         values: scores, [n].

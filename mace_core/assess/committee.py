@@ -7,6 +7,7 @@ from typing import Any
 from mace_core.assess.calibration import calibrate
 from mace_core.assess.score import load_committee, score
 from mace_core.config.campaign import parse_config
+from mace_core.errors import UserError
 from mace_core.frames import read_frames
 from mace_core.storage import read_json, write_json
 
@@ -21,8 +22,8 @@ def calibrate_committee(
     """Write committee.json.
 
     The factor comes from the audits before this generation (in the plan). Where there are none,
-    it comes from the held-out validation frames; these chose each member's best epoch, so that their
-    errors are somewhat too small, and the source says what they are.
+    it comes from the held-out validation frames; these chose each member's best epoch, so that
+    their errors are somewhat too small, and the source says what they are.
 
     Args:
         plan: of the generation.
@@ -54,8 +55,6 @@ def calibrate_committee(
 
 
 def _from_validation(frames, coverage: float, g: int, where: str) -> dict[str, Any]:
-    from mace_core.errors import UserError
-
     found = calibrate([(g, frames)], coverage, "validation frames")
     if found is None:
         raise UserError(

@@ -143,7 +143,8 @@ def _decide_start(first: Assessment, config: Config, new_data: Sequence[str]) ->
         mend = (
             "see the failed records in the label store and mend the labeller, give data.labelled"
             + (" or data.E0s" if without else "")
-            + "; settings of generation 0 itself apply after its folder gen_00 is deleted (labels stay)"
+            + "; settings of generation 0 itself apply after its folder gen_00 is deleted "
+            "(labels stay)"
         )
         outcome, reason = Outcome.STALLED, f"stalled: {_join(failed, named=True)}; {mend}"
     elif spent:
@@ -162,7 +163,7 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
         if not _below(_bound(record), target):
             break
         streak += 1
-    # Audit frames add up over as long a streak as there is; all else is asked of its last generations.
+    # Audit frames add up over as long a streak as there is; all else is asked of its end.
     n_audit = sum(
         _audit(record).get("n_frames", 0) for record in history[1:][-max(streak, stop.streak) :]
     )
@@ -173,7 +174,8 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
     if high is None:
         said = f"{_audit(last).get('n_frames', 0)} audit frames give no bound of the force MAE"
     else:
-        said = f"audited force MAE {_mev(_audit(last)['force_mae'])} meV/Å, at most {_mev(high)} ({percent})"
+        mae = _mev(_audit(last)["force_mae"])
+        said = f"audited force MAE {mae} meV/Å, at most {_mev(high)} ({percent})"
     return [
         Check(
             "target_bound",
@@ -197,7 +199,8 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             n_audit >= stop.min_audit_frames,
             n_audit,
             stop.min_audit_frames,
-            f"{n_audit} audit frames in the last {max(streak, stop.streak)} generations, {stop.min_audit_frames} asked",
+            f"{n_audit} audit frames in the last {max(streak, stop.streak)} generations, "
+            f"{stop.min_audit_frames} asked",
         ),
         Check(
             "stable_md",
@@ -207,7 +210,8 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             stop.min_stable_fraction,
             "no MD to judge stability by"
             if least is None
-            else f"{least:.0%} of walkers stable in the worst of the last {stop.streak}, {stop.min_stable_fraction:.0%} asked",
+            else f"{least:.0%} of walkers stable in the worst of the last {stop.streak}, "
+            f"{stop.min_stable_fraction:.0%} asked",
         ),
         _parts("elements", "by_element", _expected(window, "dataset", "elements"), window, limit),
         _parts("walker_groups", "by_group", _expected(window, "walkers", "groups"), window, limit),
@@ -217,7 +221,7 @@ def _convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
 def _parts(
     name: str, key: str, expected: set[str], window: Sequence[Assessment], limit: float
 ) -> Check:
-    """No element, or walker group, left out: each has an audited error with a bound, below the limit.
+    """No element, or walker group, left out: each has an audited error, bounded below the limit.
 
     The value is the largest of the parts' bounds, each the mean over the generations' bounds
     weighted by what they rest on: conservative, as the error of all of them together has a tighter
@@ -340,8 +344,8 @@ def _stalls(
             without_progress < allowed,
             without_progress,
             allowed,
-            f"{without_progress} generations in a row in which the audited force MAE did not fall by "
-            f"{config.stop.stall_improvement:.0%}, {allowed} make a stall",
+            f"{without_progress} generations in a row in which the audited force MAE did not fall "
+            f"by {config.stop.stall_improvement:.0%}, {allowed} make a stall",
         ),
         Check(
             "candidates",
@@ -349,9 +353,9 @@ def _stalls(
             without_candidates < allowed,
             without_candidates,
             allowed,
-            f"NO CANDIDATES in {without_candidates} generations in a row ({allowed} make a stall) although the "
-            f"error is {measured}: the committee is surer of itself than it may be; lower select.window "
-            f"[{lower:g}, …], or explore hotter or longer"
+            f"NO CANDIDATES in {without_candidates} generations in a row ({allowed} make a stall) "
+            f"although the error is {measured}: the committee is surer of itself than it may be; "
+            f"lower select.window [{lower:g}, …], or explore hotter or longer"
             if without_candidates
             else "the last generation found candidates",
         ),

@@ -29,7 +29,7 @@ def errors(frames: Sequence[Atoms], confidence: float, seed: int) -> dict[str, A
     """The ``errors`` object of docs/contracts.md, in eV, Å and atoms.
 
     The force MAE is over components, of all atoms of all frames. Its bounds are each one-sided at
-    ``confidence``, from a bootstrap over frames (:func:`bootstrap_bounds`); None for a single frame.
+    ``confidence``, from a bootstrap over frames (:func:`bootstrap_bounds`); None for one frame.
     Labels may be missing: what they would give is then None, and each error counts the frames that
     have both label and prediction.
 
@@ -61,9 +61,9 @@ def bootstrap_bounds(
     """One-sided bounds of Σ totals / Σ counts over frames drawn at random.
 
     Percentiles of the ratio over resampled frames. For few frames the percentiles are taken further
-    out, at Φ(±√(n / (n − 1)) · t), because a resample's spread is too small by √((n − 1) / n) and normal
-    where it should be Student's: the expanded percentile interval of Hesterberg, "What Teachers
-    Should Know About the Bootstrap", Am. Stat. 69, 371 (2015).
+    out, at Φ(±√(n / (n − 1)) · t), because a resample's spread is too small by √((n − 1) / n) and
+    normal where it should be Student's: the expanded percentile interval of Hesterberg, "What
+    Teachers Should Know About the Bootstrap", Am. Stat. 69, 371 (2015).
 
     Args:
         totals: [n_frames, k] sums of absolute errors of each frame; k quantities at once.

@@ -1,4 +1,4 @@
-"""The assessment of one generation: test its models on labels that they have never seen, and decide."""
+"""The assessment of one generation: test its models on labels they have never seen, and decide."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def assess_generation(
 ) -> dict[str, Any]:
     """Assess a generation; write assess.json, and the frames scored, with labels and predictions.
 
-    Generation 0 has no models: its labels are counted, and it is asked whether they suffice to train.
+    Generation 0 has no models: its labels are counted, and whether they suffice to train.
 
     Args:
         plan: of the generation.
@@ -203,7 +203,8 @@ def _labelled(config: Config, merged: dict[str, Any], select_path: Path) -> list
     store = LabelStore(config.campaign.label_store, config.labeller)
     if store.theory_id != merged["theory"]:
         raise UserError(
-            f"the labels are at theory {merged['theory']}, the installed engine gives {store.theory_id}",
+            f"the labels are at theory {merged['theory']}, "
+            f"the installed engine gives {store.theory_id}",
             where=str(store.folder.parent),
             mend="go back to the version of the engine that computed them (theory.json says which)",
         )
@@ -258,8 +259,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     head, labels = f"gen {result['generation']} · ", result["labels"]
     failed = labels["calls"] - labels["converged"]
     shown = [
-        f"{head}labels · {labels['calls']} calls, {labels['converged']} converged, {failed} failed · "
-        f"{labels['total_calls']} calls in all"
+        f"{head}labels · {labels['calls']} calls, {labels['converged']} converged, "
+        f"{failed} failed · {labels['total_calls']} calls in all"
     ]
     for kind in ("audit", "picked", "frozen"):
         found = result[kind]
@@ -273,8 +274,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     measured = result["measured_coverage"]
     if measured:
         shown.append(
-            f"{head}uncertainty · bounded the error of {measured['covered']} of {measured['n_frames']} "
-            f"audit frames, {measured['expected']:.0%} expected"
+            f"{head}uncertainty · bounded the error of {measured['covered']} of "
+            f"{measured['n_frames']} audit frames, {measured['expected']:.0%} expected"
         )
     shown += [f"{head}note · {note}" for note in result["notes"]]
     return [*shown, f"{head}{result['outcome'].upper()} · {result['reason']}"]

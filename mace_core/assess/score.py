@@ -30,7 +30,7 @@ def load_committee(content: dict[str, Any], config: Config):
 
 
 def score(frames: Sequence[Atoms], committee, factor: float | None, title: str) -> list[Atoms]:
-    """Copies of the frames with MACE_energy, MACE_forces, MACE_forces_std and, with a factor, MACE_uncertainty.
+    """Copies of the frames with MACE_* predictions; MACE_uncertainty where a factor is known.
 
     Args:
         frames: with REF_*; stress is predicted where one of them has a REF_stress.

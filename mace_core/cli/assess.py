@@ -1,4 +1,4 @@
-"""`maceloop calibrate` and `maceloop assess`: how far models are to be trusted, and what comes next."""
+"""`maceloop calibrate` and `maceloop assess`: how far models are trusted, and what comes next."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
         valid: Annotated[Path, typer.Option(help="held-out frames; dataset.json lies beside them")],
         out: Annotated[Path, typer.Option(help="committee.json")],
     ) -> None:
-        """Make a committee of the members, with the factor that turns their spread into an error."""
+        """Make a committee of members, with the factor that turns their spread into an error."""
         from mace_core.assess.committee import calibrate_committee
         from mace_core.plan import read_plan
 

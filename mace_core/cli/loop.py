@@ -1,4 +1,4 @@
-"""`maceloop plan` and `maceloop summary`: what a generation is to do, and where a campaign stands."""
+"""`maceloop plan` and `maceloop summary`: what a generation is to do, where a campaign stands."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The configuration's defaults as commented YAML, and its JSON schema: both from the pydantic models."""
+"""The defaults as commented YAML, and the JSON schema: both written from the pydantic models."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,6 @@ import annotated_types
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from mace_core.config.campaign import Config
 from mace_core.storage import write_text

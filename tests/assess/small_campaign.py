@@ -1,4 +1,4 @@
-"""A campaign's files for tests of what reads them: EMT labels, a committee that is wrong by a known amount."""
+"""A campaign's files for tests of what reads them: EMT labels, a committee of known error."""
 
 from types import SimpleNamespace
 

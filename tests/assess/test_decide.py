@@ -157,8 +157,11 @@ CASES = {
         "900K",
     ),
     "a group audited in one generation of the streak": (
-        [start(), trained(20, asked_groups=("3K", "9K"), groups={"3K": 9, "9K": 9})]
-        + [trained(20, asked_groups=("3K", "9K"), groups={"3K": 9})],
+        [
+            start(),
+            trained(20, asked_groups=("3K", "9K"), groups={"3K": 9, "9K": 9}),
+            trained(20, asked_groups=("3K", "9K"), groups={"3K": 9}),
+        ],
         {},
         "converged",
         set(),
@@ -235,8 +238,7 @@ CASES = {
         "",
     ),
     "a bound that falls is progress": (
-        [start(), trained(60, high=200), trained(62, high=150), trained(62, high=100)]
-        + [trained(62, high=90)],
+        [start(), trained(60, high=200), *(trained(62, high=h) for h in (150, 100, 90))],
         {},
         "continue",
         {"target_bound", "streak", "elements", "walker_groups"},

@@ -1,4 +1,4 @@
-"""A wrong configuration ends in one message that names key, value and mend: exit code 2, no traceback."""
+"""A wrong configuration ends in one message that names key, value and mend; exit code 2."""
 
 import subprocess
 import sys
@@ -224,11 +224,17 @@ def run(folder, monkeypatch, config, *command):
     return caught.value.code
 
 
+@pytest.fixture
+def no_worker(monkeypatch):
+    """The engine is not asked: its start takes a second."""
+    monkeypatch.setattr("mace_core.config.checks.engine.check_engine", lambda *_: None)
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong(name, files, monkeypatch, capsys):
+def test_wrong(name, files, monkeypatch, capsys, request):
     config, words = WRONG[name]
-    if words[0] != "labeller.engine":  # a worker's start is a second
-        monkeypatch.setattr("mace_core.config.checks.check_engine", lambda *_: None)
+    if words[0] != "labeller.engine":
+        request.getfixturevalue("no_worker")
     assert run(files, monkeypatch, config) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -238,12 +244,12 @@ def test_wrong(name, files, monkeypatch, capsys):
         assert word in said.err, said.err
 
 
-def test_no_cuda(files, monkeypatch):
+def test_no_cuda(files, monkeypatch, no_worker):
     config = parse_config(changed(METAL, train={"device": "cuda"}), where="test")
-    monkeypatch.setattr("mace_core.config.checks._torch_has_cuda", lambda: False)
+    monkeypatch.setattr("mace_core.config.checks.settings._torch_has_cuda", lambda: False)
     with pytest.raises(UserError, match=r"train\.device: 'cuda'.*built without CUDA"):
         check(config, files)
-    monkeypatch.setattr("mace_core.config.checks._torch_has_cuda", lambda: True)
+    monkeypatch.setattr("mace_core.config.checks.settings._torch_has_cuda", lambda: True)
     monkeypatch.setattr("pathlib.Path.glob", lambda self, pattern: iter(()))
     assert any("no GPU" in note for note in check(config, files).notes)
 
@@ -258,7 +264,7 @@ def test_an_engine_that_is_not_installed(files, monkeypatch):
         assert word in str(caught.value)
 
 
-def test_all_problems_come_at_once(files):
+def test_all_problems_come_at_once(files, no_worker):
     config = changed(
         MOLECULE, seed={"spin": 1}, train={"device": "gpu"}, data={"frozen_test": "gone.xyz"}
     )
@@ -286,7 +292,7 @@ def test_right_configurations_pass(files, monkeypatch):
         assert check(parse_config(config, where="test"), files).good
 
 
-def test_one_kind_of_label_may_be_missing(files):
+def test_one_kind_of_label_may_be_missing(files, no_worker):
     frame = labelled(molecule("H2O"))
     del frame.info["REF_energy"]
     write(files / "forces_only.xyz", frame, format="extxyz")
@@ -299,13 +305,13 @@ def test_one_kind_of_label_may_be_missing(files):
     assert any("no 'REF_energy'" in note for note in found.notes)
 
 
-def test_what_cannot_converge_is_a_note(files):
+def test_what_cannot_converge_is_a_note(files, no_worker):
     config = changed(METAL, campaign={"max_generations": 1})
     found = check(parse_config(config, where="test"), files)
     assert any("cannot end converged" in note for note in found.notes)
 
 
-def test_free_atoms_in_the_labelled_data_are_found(tmp_path):
+def test_free_atoms_in_the_labelled_data_are_found(tmp_path, no_worker):
     """Elements whose free atom the user labelled need no spin from a table."""
     atom = Atoms("Ce", info={"config_type": "IsolatedAtom", "REF_energy": -1.0})
     frames = [labelled(Atoms("Ce2", [[0, 0, 0], [0, 0, 3.0]]))]
@@ -323,6 +329,35 @@ def test_free_atoms_in_the_labelled_data_are_found(tmp_path):
     assert check(parsed, tmp_path).good
 
 
+def test_every_frame_of_a_labelled_file_counts(tmp_path, no_worker):
+    """An element may stand in the last frame only, and in another column than the first."""
+    last = labelled(Atoms("NaCl", [[0, 0, 0], [0, 0, 2.4]]))
+    write(tmp_path / "train.xyz", [labelled(molecule("H2O")), last], format="extxyz")
+    write(
+        tmp_path / "test.xyz",
+        last,
+        format="extxyz",
+        columns=["numbers", "symbols", "positions", "REF_forces"],
+    )
+    config = {
+        "campaign": {"name": "c"},
+        "labeller": {"engine": "tblite"},
+        "data": {"labelled": ["train.xyz"], "frozen_test": "test.xyz"},
+    }
+    found = check(parse_config(config, where="test"), tmp_path)
+    assert "E0s of Cl, H, Na, O" in "\n".join(found.good)
+
+
+def test_a_budget_may_be_lowered_to_end_a_campaign(tmp_path, files, no_worker):
+    config = changed(METAL, stop={"max_labels": 20}, campaign={"results_dir": str(tmp_path)})
+    config = parse_config(config, where="test")
+    with pytest.raises(UserError, match=r"stop\.max_labels"):
+        check(config, files)
+    (tmp_path / "c" / "gen_00").mkdir(parents=True)
+    (tmp_path / "c" / "gen_00" / "plan.json").write_text("{}")
+    assert check(config, files).good
+
+
 def test_doctor_says_what_it_found(files):
     lines = "\n".join(doctor(parse_config(MOLECULE, where="test"), files))
     for words in ("H2O", "pyscf (pyscf 2", "E0s of H, O", "sqlite:///mlflow.db", "device: cpu"):
@@ -333,7 +368,8 @@ def test_checks_load_no_torch(files):
     code = (
         "import sys; from mace_core.config.checks import check; "
         "from mace_core.config.campaign import parse_config; "
-        f"check(parse_config({METAL!r}, where='test'), {str(files)!r}); print('torch' in sys.modules)"
+        f"check(parse_config({METAL!r}, where='test'), {str(files)!r}); "
+        "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
