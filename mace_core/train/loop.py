@@ -16,11 +16,11 @@ from torch.optim.swa_utils import AveragedModel
 from mace_core.config.sections import Train
 from mace_core.conventions import MEV
 from mace_core.errors import UserError
+from mace_core.progress import Progress
 from mace_core.storage import derived_seed
 from mace_core.train.checkpoint import Checkpoint
 from mace_core.train.data import Dataset
 from mace_core.train.loss import Residuals, squared_errors, weighted_loss
-from mace_core.train.progress import TrainingProgress
 
 #: Errors that are reported, as :func:`absolute_errors` sums them.
 _ERRORS = ("energy_mae", "forces_mae", "forces_rmse", "stress_mae")
@@ -51,7 +51,7 @@ def fit(
     settings: Train,
     seed: int,
     checkpoint: Checkpoint,
-    progress: TrainingProgress,
+    progress: Progress,
 ) -> State:
     """Train ``model``; it ends with the weights that were best on the held-out frames.
 
@@ -75,7 +75,7 @@ def fit(
     found = checkpoint.load(settings.device)
     if found:
         training.restore(found)
-        print(f"{progress.name} · goes on after epoch {training.state.epoch}", flush=True)
+        progress.line(f"goes on after epoch {training.state.epoch}")
     else:
         training.evaluate()
     while not training.ended():
@@ -85,8 +85,8 @@ def fit(
             if epoch % settings.eval_interval == 0 or epoch == settings.max_num_epochs:
                 break
         training.evaluate()
-        row = training.state.history[-1]
-        progress.evaluated(epoch, row["valid_forces_mae_meV_A"] * MEV, row["seconds"])
+        error = training.state.history[-1]["valid_forces_mae_meV_A"]
+        progress.update(epoch, f"valid F {error:.0f} meV/Å")
         checkpoint.save(training.snapshot())
     model.load_state_dict(training.best)
     return training.state

@@ -16,6 +16,7 @@ from mace_core.errors import UserError
 from mace_core.frames import dataset_hash
 from mace_core.model.files import DTYPES, load_model, save_model
 from mace_core.model.model import MACE
+from mace_core.progress import Progress
 from mace_core.storage import derived_seed, read_json, sha256_file, sha256_json, write_json
 from mace_core.tables import write_table
 from mace_core.train.checkpoint import Checkpoint
@@ -23,7 +24,6 @@ from mace_core.train.data import Dataset
 from mace_core.train.e0s import atomic_energies, elements_of
 from mace_core.train.labelled import read_labelled
 from mace_core.train.loop import evaluate, fit
-from mace_core.train.progress import TrainingProgress
 from mace_core.train.split import TRAIN, VALID, split_frames
 from mace_core.train.statistics import Statistics, refit_shift
 
@@ -99,7 +99,7 @@ def train_member(
         "torch": torch.__version__,
     }
     checkpoint = Checkpoint(out / "checkpoint.pt", sha256_json(key))
-    with TrainingProgress(name, settings.max_num_epochs) as progress:
+    with Progress(name, settings.max_num_epochs, "epoch") as progress:
         state = fit(model, *sets, settings, seed, checkpoint, progress)
     refit_shift(model, sets[0])
     metrics = {

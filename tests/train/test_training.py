@@ -49,6 +49,8 @@ def test_four_frames_are_learnt_by_heart(tmp_path, make):
         max_num_epochs=100,
         batch_size=4,
         lr=0.02,
+        energy_weight=100.0,
+        stress_weight=100.0,
         eval_interval=10,
     )
     metrics = train_member(train, settings, tmp_path / "m", valid_file=train)
@@ -57,7 +59,8 @@ def test_four_frames_are_learnt_by_heart(tmp_path, make):
     assert metrics["train"]["forces_mae"] < 0.1 * first
     assert metrics["train"]["energy_mae"] < 0.01
     if make is crystal:
-        assert metrics["train"]["stress_mae"] < 0.01
+        labels = [abs(frame.info["REF_stress"]).mean() for frame in read_frames(train)]
+        assert metrics["train"]["stress_mae"] < 0.2 * max(labels)
 
 
 def test_what_a_training_leaves(toy):
