@@ -2,6 +2,6 @@
 
 import os
 
-# Before numpy and torch are imported: many processes of one thread each is what the workflow runs, too.
+# Before numpy and torch are imported: one thread a process, as in the workflow.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")

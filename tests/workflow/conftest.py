@@ -42,7 +42,7 @@ class Campaign:
         self.set({})
 
     def set(self, changes: dict) -> None:
-        """Change the configuration: ``{"train.members": 3}``. Written whole, as the fake reads it."""
+        """Change the configuration: ``{"train.members": 3}``. Written whole, for the fake."""
         for key, value in changes.items():
             section, name = key.split(".")
             self.values.setdefault(section, {})[name] = value

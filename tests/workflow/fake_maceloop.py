@@ -1,7 +1,7 @@
 """A stand-in for the `maceloop` command: writes files of the contract's shape at once.
 
-Standard library only, run with ``python -S``, so that a whole campaign takes seconds. It is directed
-by ``fake.json`` in the working directory:
+Standard library only, run with ``python -S``, so that a whole campaign takes seconds. It is
+directed by ``fake.json`` in the working directory:
 
     hold: ["rule 01"] these commands write their first output, write ``held``, and wait while they
                       are asked to

@@ -132,9 +132,7 @@ def test_failed_step_says_where_and_the_same_command_goes_on(fake_campaign):
     last = shown.strip().splitlines()
     assert any(line.startswith("stopped; what failed:") and log in line for line in last)
     assert "summary of" not in shown
-    assert campaign.calls()["label_batch", "01"] == 2, (
-        "one failure does not keep others from running"
-    )
+    assert campaign.calls()["label_batch", "01"] == 2, "the other one ran"
 
     campaign.direct()
     campaign.run()

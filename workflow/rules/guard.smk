@@ -52,10 +52,8 @@ def be_the_only_run():
     while not (free := take_lock(JOB_LOCK)):
         if time.time() - asked > 60:
             pids = " ".join(job_pids())
-            print(
-                f"jobs of a killed run are still at work: waiting for them (or: kill {pids})",
-                flush=True,
-            )
+            mend = f"kill {pids}" if pids else "cancel them where they run"
+            print(f"jobs of a killed run are still at work: waiting (or: {mend})", flush=True)
             asked = time.time()
         time.sleep(0.5)
     free.close()

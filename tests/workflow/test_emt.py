@@ -1,0 +1,124 @@
+"""The real campaign of config/test/emt.yaml: real models, MD and labels, killed in each rule."""
+
+import csv
+import json
+import os
+import time
+
+import psutil
+import pytest
+import yaml
+from conftest import BIN, REPOSITORY, Campaign
+
+pytestmark = [pytest.mark.campaign, pytest.mark.slow]
+
+STEPS = {
+    "prepare-seed": ("prepare_seed", 0),
+    "plan": ("plan", 1),
+    "build-dataset": ("build_dataset", 1),
+    "train": ("train_member_0", 1),
+    "calibrate": ("calibrate", 1),
+    "explore": ("explore_md_0", 1),
+    "select": ("select_frames", 1),
+    "label": ("label_batch_0", 1),
+    "merge-labels": ("merge_labels", 1),
+    "assess": ("assess_generation", 1),
+    "track": ("track_generation", 1),
+    "report": ("report", 1),
+}
+
+
+def new_campaign(folder) -> Campaign:
+    values = yaml.safe_load((REPOSITORY / "config" / "test" / "emt.yaml").read_text())
+    values["campaign"]["max_generations"] = 1
+    values["labeller"] = {"engine": "ase", "calculator": "counting_emt:CountingEMT"}
+    values["seed"]["structures"] = [str(REPOSITORY / "config" / "test" / "copper.xyz")]
+    campaign = Campaign(folder, values, os.pathsep.join([str(BIN), os.environ["PATH"]]))
+    here = str(REPOSITORY / "tests" / "workflow")
+    campaign.env["PYTHONPATH"] = os.pathsep.join([here, campaign.env.get("PYTHONPATH", "")])
+    return campaign
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    campaign = new_campaign(tmp_path_factory.mktemp("unbroken"))
+    campaign.printed = campaign.run()
+    return campaign
+
+
+def frame_ids(campaign, g):
+    return sorted(
+        row["frame_id"] for row in json.loads(campaign.layout.merged(g).read_text())["labels"]
+    )
+
+
+def seconds(campaign, job, g) -> float:
+    with open(campaign.layout.gen(g) / "benchmarks" / f"{job}.tsv") as table:
+        return float(next(csv.DictReader(table, delimiter="\t"))["s"])
+
+
+def running(snakemake) -> set[str]:
+    """Subcommands of maceloop at work below snakemake."""
+    found = set()
+    for process in psutil.Process(snakemake.pid).children(recursive=True):
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue  # ended meanwhile
+        found |= {b for a, b in zip(command, command[1:], strict=False) if a.endswith("/maceloop")}
+    return found
+
+
+def test_whole_loop(unbroken):
+    campaign, printed = unbroken, unbroken.printed
+    assert max(campaign.labelled().values()) == 1
+    assert set(campaign.labelled()) == set(frame_ids(campaign, 0) + frame_ids(campaign, 1))
+    assert "gen 1 · walker 0" in printed and "BUDGET SPENT" in printed
+    summary = json.loads(campaign.layout.summary.read_text())
+    assert summary["outcome"] == "budget_spent"
+    assert [row["generation"] for row in summary["generations"]] == [0, 1]
+    assert "Nothing to be done" in campaign.run("--dry-run")
+
+
+def test_killed_in_each_rule(unbroken, tmp_path):
+    """Now with, now without its children; every time the command is the same."""
+    campaign = new_campaign(tmp_path / "killed")
+    recorded: set[str] = set()
+    for k, (step, (job, g)) in enumerate(STEPS.items()):
+        before = campaign.labelled()
+        snakemake = campaign.start()
+        campaign.wait_for(lambda s=snakemake, t=step: t in running(s) or s.poll() is not None, 300)
+        assert snakemake.poll() is None, (
+            f"{step} never ran:\n{(campaign.folder / 'run.log').read_text()}"
+        )
+        time.sleep(0.6 * seconds(unbroken, job, g))
+        again = {frame for frame in recorded if campaign.labelled()[frame] > before[frame]}
+        assert not again, f"labelled again before the kill in {step}: {again}"
+        if snakemake.poll() is None:
+            campaign.kill(snakemake, with_children=bool(k % 2))
+        recorded = {path.stem for path in campaign.folder.glob("labels/*/*.json")}
+
+    before = campaign.labelled()
+    campaign.run()
+    assert not {frame for frame in recorded if campaign.labelled()[frame] > before[frame]}
+    assert campaign.datasets() == unbroken.datasets()
+    for generation in (0, 1):
+        assert frame_ids(campaign, generation) == frame_ids(unbroken, generation)
+    assert set(campaign.labelled()) == set(unbroken.labelled())
+    # Killed with its children, a batch may lose the one label that it was computing.
+    extra = sum(campaign.labelled().values()) - len(campaign.labelled())
+    assert extra <= 2, campaign.labelled()
+    assert "Nothing to be done" in campaign.run("--dry-run")
+
+
+def test_finished_campaign_goes_on(unbroken):
+    """After the other tests: it changes the campaign that they share."""
+    campaign = unbroken
+    datasets, before = campaign.datasets(), campaign.labelled()
+    campaign.set({"campaign.max_generations": 2, "train.max_num_epochs": 15})
+    campaign.run()
+    assert campaign.datasets()[:1] == datasets and len(campaign.datasets()) == 2
+    new = campaign.labelled() - before
+    assert set(new) == set(frame_ids(campaign, 2)) - set(before)
+    metrics = json.loads((campaign.layout.member(2, 0) / "metrics.json").read_text())
+    assert metrics["epochs"] <= 15
