@@ -163,13 +163,16 @@ class Chronicle:
         self.name = config.campaign.name
         self.layout = Layout(config.campaign.results_dir, self.name)
         self.label_store = Path(config.campaign.label_store)
-        assessed = self.layout.assessed_generations()
         self.generations = [
             Generation(self.layout, g, self.label_store)
-            for g in assessed
+            for g in self.layout.assessed_generations()
             if through is None or g <= through
         ]
-        self.is_latest = len(self.generations) == len(assessed)
+
+    @property
+    def is_latest(self) -> bool:
+        """Whether no later generation is assessed by now."""
+        return len(self.generations) == len(self.layout.assessed_generations())
 
     @property
     def last(self) -> Generation:
@@ -221,6 +224,7 @@ def generations_table(generations: list[Generation]) -> pd.DataFrame:
             "md_seconds": sum(w.get("wall_seconds", 0.0) for w in gen.walkers) or None,
             "factor": (assess.get("calibration") or {}).get("factor"),
             "coverage": coverage.get("share"),
+            "coverage_frames": coverage.get("n_frames"),
             "coverage_expected": coverage.get("expected"),
             "stable_fraction": walkers.get("stable_fraction"),
             "time_fs": walkers.get("time_fs"),

@@ -149,6 +149,8 @@ def duration(seconds: float | None) -> str:
     """Seconds as a person says them."""
     if missing(seconds):
         return "–"
+    if seconds < 1:
+        return f"{seconds:.1g} s" if seconds > 0 else "0 s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -52,13 +52,15 @@ def learning_curve(table: pd.DataFrame, target: float) -> go.Figure | None:
         )
     if not figure.data:
         return None
+    shown = np.concatenate([[target / MEV], *(trace.y for trace in figure.data)])
+    ends = [float(np.log10(shown.min() / 1.3)), float(np.log10(shown.max() * 1.3))]
     figure.add_hline(y=target / MEV, line={"color": TARGET, "dash": "dash", "width": 1.5})
     figure.add_annotation(
         x=1, xref="paper", xanchor="right", y=np.log10(target / MEV), yanchor="bottom",
         text=f"target {target / MEV:g} meV/Å", showarrow=False, font={"color": TARGET, "size": 12},
     )  # fmt: skip
     figure.update_xaxes(title="label calls spent before training", rangemode="tozero")
-    figure.update_yaxes(title="force MAE (meV/Å)", **_LOG_TICKS)
+    figure.update_yaxes(title="force MAE (meV/Å)", range=ends, **_LOG_TICKS)
     return _laid_out(figure, 400)
 
 
@@ -139,7 +141,10 @@ def coverage_plot(table: pd.DataFrame) -> go.Figure | None:
         y=100 * rows["coverage"],
         marker={"color": [_colour(g) for g in rows["generation"]]},
         width=0.5,
-        text=[f"{share:.0%}" for share in rows["coverage"]],
+        text=[
+            f"{share * n:.0f} of {n:.0f}"
+            for share, n in zip(rows["coverage"], rows["coverage_frames"], strict=True)
+        ],
         textposition="auto",
         hovertemplate="%{y:.0f} % covered<extra></extra>",
         name="measured",
