@@ -32,30 +32,37 @@ def frame_features(
     return np.array(rows).reshape(len(rows), -1)
 
 
-def feature_scale(frames: Sequence[Atoms], features: np.ndarray) -> float:
-    """What relative distances are relative to: the spread of features among like frames.
+def feature_scales(frames: Sequence[Atoms], features: np.ndarray, n_elements: int) -> np.ndarray:
+    """[n_elements · n_features]: the unit of each feature, the same within an element's block.
 
-    The root mean square distance of frames from the mean of all frames with the same formula. The
-    norm of the features would not do: most of it is the same in all frames, and the average over
-    more atoms varies less, so that in a large cell any two frames would seem alike.
+    It is the spread of the block among like frames: the root mean square distance from the mean of
+    all frames with the same formula. The norm of the features would not do: most of it is the same
+    in all frames, and averages over more atoms vary less, so that any two frames of a large cell
+    would seem alike. With its own spread as unit, each element has the same say.
 
     Args:
         frames: the training set.
-        features: its features, [n_frames, n].
+        features: of :func:`frame_features`.
+        n_elements: number of blocks.
 
     Returns:
-        The spread; the root mean square norm where no two frames have the same formula, or all
-        are the same.
+        For a block without a spread (no two frames with that element have the same formula, or
+        they are the same) its root mean square norm, or 1 where that is zero.
     """
     formulas = np.array([atoms.get_chemical_formula() for atoms in frames])
-    squares, freedom = 0.0, 0
-    for formula in np.unique(formulas):
-        rows = features[formulas == formula]
-        squares += float(((rows - rows.mean(axis=0)) ** 2).sum())
-        freedom += len(rows) - 1
-    if squares > 0:
-        return float(np.sqrt(squares / freedom))
-    return float(np.sqrt((features**2).sum(axis=1).mean())) if features.any() else 1.0
+    scales = np.ones((n_elements, features.shape[1] // n_elements))
+    for k, block in enumerate(np.split(features, n_elements, axis=1)):
+        present = block.any(axis=1)
+        squares, freedom = 0.0, 0
+        for formula in np.unique(formulas[present]):
+            rows = block[present & (formulas == formula)]
+            squares += float(((rows - rows.mean(axis=0)) ** 2).sum())
+            freedom += len(rows) - 1
+        if squares > 0:
+            scales[k] = np.sqrt(squares / freedom)
+        elif present.any():
+            scales[k] = np.sqrt((block[present] ** 2).sum(axis=1).mean())
+    return scales.ravel()
 
 
 def nearest(features: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +104,7 @@ def farthest_points(
     as twice as far). Rows nearer than ``min_distance`` are never picked.
 
     Args:
-        features: [n_rows, n_features], already divided by :func:`feature_scale`.
+        features: [n_rows, n_features], already divided by :func:`feature_scales`.
         reference: [n_reference, n_features], in the same units; where there are none the first
             pick is the heaviest row.
         weights: [n_rows], not negative.

@@ -9,7 +9,7 @@ from ase import Atoms
 from mace_core.config.sections import Select
 from mace_core.conventions import FRAME_ID, MEV
 from mace_core.select.candidates import Visited
-from mace_core.select.diversity import farthest_points, feature_scale, frame_features, nearest
+from mace_core.select.diversity import farthest_points, feature_scales, frame_features, nearest
 
 #: Descriptors of frames, each [n_atoms, n_features].
 Describe = Callable[[Sequence[Atoms]], Sequence[np.ndarray]]
@@ -49,7 +49,7 @@ def pick_uncertain(
 
     Farthest-point sampling on element-averaged descriptors, from the training set and the audit
     frames on; each step takes the largest uncertainty × distance. Distances are in units of the
-    training set's own spread, see :func:`~mace_core.select.diversity.feature_scale`.
+    training set's own spread, see :func:`~mace_core.select.diversity.feature_scales`.
 
     Args:
         pool: usable frames that are not audit frames.
@@ -67,7 +67,7 @@ def pick_uncertain(
     elements = sorted({int(z) for atoms in frames for z in atoms.numbers})
     features = frame_features(frames, describe(frames), elements)
     n = len(training) or len(frames)
-    features /= feature_scale(frames[:n], features[:n])
+    features /= feature_scales(frames[:n], features[:n], len(elements))
     reference, rows = features[: len(known)], features[len(known) :]
 
     distance, index = nearest(rows, reference)

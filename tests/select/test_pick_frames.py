@@ -12,12 +12,14 @@ from walkers_on_disk import Campaign, distances, of_role, pair, spacing
 
 from mace_core.errors import UserError
 from mace_core.frames import frame_id
+from mace_core.select.candidates import Visited
 from mace_core.select.diversity import (
     farthest_points,
-    feature_scale,
+    feature_scales,
     frame_features,
     nearest,
 )
+from mace_core.select.pick import pick_random
 from mace_core.select.run import select
 from mace_core.storage import read_json
 from mace_core.tables import read_table
@@ -138,21 +140,30 @@ def test_a_frame_visited_twice_is_labelled_once(tmp_path):
     assert spacing(frames) == [5.0, 8.0]
 
 
-def test_random_strategy_ignores_the_window_and_draws_evenly(tmp_path):
+def test_random_strategy_ignores_the_window_and_the_uncertainty(tmp_path):
     c = Campaign(tmp_path)
     c.walker([(10 * k, 6 + 0.1 * k, 0.01 * k) for k in range(1, 21)])
     c.walker([(5, 9.0, 1.4)], "energy_runaway")
-    counts = dict.fromkeys(range(10, 210, 10), 0)
-    for seed in range(400):
-        cfg = c.configured(seed=seed, strategy="random", max_frames=5, audit_frames=1)
+    drawn = set()
+    for seed in range(20):
+        cfg = c.configured(seed=seed, strategy="random", max_frames=8, audit_frames=1)
         _, frames = c.select(cfg)
         picked = of_role(frames, "picked")
-        assert len(picked) == 5
+        assert len(picked) == 8
         assert picked[0].info["why_picked"] == "drawn at random from 19 frames"
-        for f in picked:
-            counts[int(f.info["md_step"])] += 1
-    # Each is binomial(400, 1/4): five standard deviations are 43.
-    assert all(abs(count - 100) < 43 for count in counts.values())
+        drawn |= {int(f.info["md_step"]) for f in picked}
+    assert drawn == set(range(10, 210, 10))  # a sane frame each, above and below the window
+
+
+def test_random_strategy_draws_evenly(tmp_path):
+    pool = [Visited(pair(4 + k), 0, "300K", k, 0.1 * k, True, True, False) for k in range(20)]
+    settings = Campaign(tmp_path, max_frames=5).config.select
+    counts = np.zeros(20)
+    for seed in range(2000):
+        for v, _ in pick_random(pool, settings, np.random.default_rng(seed)).frames:
+            counts[v.md_step] += 1
+    # Each is binomial(2000, 1/4): five standard deviations are 97.
+    assert counts.sum() == 10000 and np.abs(counts - 500).max() < 97
 
 
 def test_the_same_plan_selects_the_same_frames(tmp_path):
@@ -259,12 +270,15 @@ def test_features_do_not_see_the_order_or_the_number_of_like_atoms():
     assert oxygen[0, 4:] == pytest.approx(values[0])
 
 
-def test_scale_is_the_spread_of_like_frames_not_the_difference_of_unlike_ones():
+def test_scales_are_the_spread_of_like_frames_and_each_elements_own():
     water, ethane = Atoms("OHH"), Atoms("C2H6")
-    features = np.array([[100.0], [102.0], [500.0], [502.0]])
-    assert feature_scale([water, water, ethane, ethane], features) == pytest.approx(np.sqrt(2))
-    assert feature_scale([water], np.array([[3.0, 4.0]])) == pytest.approx(5)
-    assert feature_scale([water], np.zeros((1, 2))) == 1.0
+    frames = [water, water, ethane, ethane]
+    # Blocks of H, C, O with one feature; water and ethane differ far more than like frames do.
+    features = np.array([[100.0, 0, 1], [102.0, 0, 9], [500.0, 3, 0], [502.0, 3, 0]])
+    scales = feature_scales(frames, features, 3)
+    # H: deviations ±1 in two groups; C: no spread, so its norm; O: deviations ±4 in one group.
+    assert scales == pytest.approx([np.sqrt(2), 3.0, np.sqrt(32)])
+    assert feature_scales([water], np.zeros((1, 4)), 2) == pytest.approx(np.ones(4))
 
 
 def test_nearest():
