@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--scratch", required=True, help="folder of this run's attempts")
     options = parser.parse_args()
 
+    if os.getsid(0) != os.getpid():
+        parser.error("it kills its session when it ends: let `maceloop label` start it in its own")
     # Programs that an engine starts must not read the jobs, nor keep the answers' pipe open.
     jobs_fd = os.dup(0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

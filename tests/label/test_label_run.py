@@ -1,6 +1,8 @@
 """Whatever happens to single frames, a batch ends, and only good labels converge."""
 
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -247,3 +249,40 @@ def test_fault_injection_is_deterministic_and_spares_free_atoms(crystals):
     assert 30 <= 300 - counts[None] <= 90
     assert fault_of(canonical(Atoms("Cu")), rate=1.0) is None
     assert os.environ["PYTHONPATH"]
+
+
+def test_a_worker_that_leads_no_session_refuses_to_start(tmp_path):
+    # In a session apart, because what is tested is that it does not kill that one.
+    command = [
+        sys.executable,
+        "-m",
+        "mace_core.label.worker",
+        "--answers=1",
+        f"--scratch={tmp_path}",
+    ]
+    outer = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:], stdin=-3).returncode)"
+    ended = subprocess.run(
+        [sys.executable, "-c", outer, *command],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert "maceloop label" in ended.stderr
+
+
+def test_a_record_written_just_before_the_claim_is_taken(label, crystals, call_log, monkeypatch):
+    settings = ASELabeller(calculator="faulty_labeller:FaultyCalculator", kwargs={"rate": 0.0})
+    acquire = run.Claims.acquire
+
+    def late(claims, frame_id):
+        # Another driver finishes this frame between our look at the store and our claim.
+        monkeypatch.setattr(run.Claims, "acquire", acquire)
+        label(crystals(1), settings)
+        return claims.acquire(frame_id)
+
+    monkeypatch.setattr(run.Claims, "acquire", late)
+    (outcome,) = label(crystals(1), settings)
+    assert outcome.record.converged
+    assert not outcome.computed
+    assert len(call_log()) == 1
