@@ -75,7 +75,7 @@ class Interaction(torch.nn.Module):
         Returns:
             A [n_atoms, D, C] and the self-connection [n_atoms, D_out, C].
         """
-        R = self.radial_MLP(radial).view(len(radial), -1, self.channels)
+        R = self.radial_MLP(radial).unflatten(1, (-1, self.channels))
         R_of_l1 = [R[:, paths] for paths in self.of_l1] if len(self.of_l1) > 1 else [R]
         couplings = [getattr(self, f"coupling_{l1}") for l1 in range(len(self.of_l1))]
         A = a_basis(self.linear_up(h), Y, R_of_l1, edges, couplings, self.rows)

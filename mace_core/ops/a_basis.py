@@ -43,7 +43,7 @@ class Edges(NamedTuple):
         """[n_edges, rows, n] → [n_atoms, width · rows, n], zero where an atom has fewer edges."""
         if len(x) != self.n_atoms * self.width:
             x = x.new_zeros(self.n_atoms * self.width, *x.shape[1:]).index_copy(0, self.slots, x)
-        return x.reshape(self.n_atoms, -1, x.shape[-1])
+        return x.reshape(self.n_atoms, self.width * x.shape[1], x.shape[2])
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ def a_basis(
         [n_atoms, n_rows, C], rows ordered (l3, m3, path).
     """
     h_senders = h.index_select(0, edges.senders)
-    n_edges, _, channels = h_senders.shape
     parts = []
     for l1, (radial, coupling) in enumerate(zip(R, couplings, strict=True)):
         own = h_senders[:, l1 * l1 : (l1 + 1) ** 2]
-        weighted = (radial.unsqueeze(2) * own.unsqueeze(1)).view(n_edges, -1, channels)
-        coupled = (Y @ coupling).view(n_edges, weighted.shape[1], -1)
+        weighted = (radial.unsqueeze(2) * own.unsqueeze(1)).flatten(1, 2)
+        n_weighted = weighted.shape[1]
+        coupled = (Y @ coupling).view(len(Y), n_weighted, coupling.shape[1] // n_weighted)
         parts.append(
             torch.bmm(edges.by_receiver(coupled).transpose(1, 2), edges.by_receiver(weighted))
         )

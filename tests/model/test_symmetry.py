@@ -1,0 +1,175 @@
+"""The physics that holds for every model: symmetries, locality, smoothness."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mace_tools import (
+    E0S,
+    ELEMENTS,
+    FRAMES,
+    TOLERANCE,
+    crystal,
+    ethanol,
+    orthogonal,
+    small_model,
+    wigner_up_to,
+)
+
+from mace_core.model.graph import batch, graph_of
+
+ARCHITECTURES = {
+    "two layers": {},
+    "scalars only": {"max_L": 0, "max_ell": 3},
+    "three layers, L = 2": {"num_interactions": 3, "max_L": 2, "correlation": 2},
+    "one layer, ν = 4": {"num_interactions": 1, "correlation": 4, "max_ell": 1},
+}
+MODELS = {name: small_model(1, **changes) for name, changes in ARCHITECTURES.items()}
+
+
+def predict(model, atoms, stress=True):
+    return model(graph_of(atoms, model.r_max, ELEMENTS, model.dtype), stress=stress)
+
+
+def close(a, b, tolerance="symmetry"):
+    torch.testing.assert_close(a, b, atol=TOLERANCE[tolerance], rtol=TOLERANCE[tolerance])
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+@pytest.mark.parametrize("frame", FRAMES)
+@given(seed=st.integers(0, 2**32 - 1), improper=st.booleans())
+@settings(max_examples=3)
+def test_O3(architecture, frame, seed, improper):
+    """E(Q r) = E(r), F(Q r) = Q F(r), σ(Q r) = Q σ(r) Qᵀ."""
+    model, atoms = MODELS[architecture], FRAMES[frame](seed % 100)
+    Q = orthogonal(seed, improper)
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ Q.T)
+    turned.positions = atoms.positions @ Q.T
+    a, b, Q = predict(model, atoms), predict(model, turned), torch.tensor(Q)
+    close(b.energy, a.energy)
+    close(b.forces, a.forces @ Q.T)
+    close(b.stress, Q @ a.stress @ Q.T)
+    assert a.forces.abs().max() > 1e-3  # there is something to turn
+
+
+@given(seed=st.integers(0, 2**32 - 1), improper=st.booleans())
+@settings(max_examples=5)
+def test_features_turn_with_the_frame(seed, improper):
+    """h(Q r) = D(Q) h(r) after each layer."""
+    model, atoms, Q = MODELS["three layers, L = 2"], ethanol(3), orthogonal(seed, improper)
+    graph = graph_of(atoms, model.r_max, ELEMENTS)
+    vectors = graph.vectors()
+    before = model.features(graph, vectors)
+    after = model.features(graph, vectors @ torch.tensor(Q).T)
+    for h, turned in zip(before, after, strict=True):
+        D = wigner_up_to(round(h.shape[1] ** 0.5) - 1, Q)
+        close(turned, torch.einsum("ab,nbk->nak", D, h))
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=3)
+def test_permutation(frame, seed):
+    model, atoms = MODELS["two layers"], FRAMES[frame]()
+    order = np.random.default_rng(seed).permutation(len(atoms))
+    a, b = predict(model, atoms), predict(model, atoms[order])
+    close(b.energy, a.energy)
+    close(b.forces, a.forces[order])
+    close(b.node_energy, a.node_energy[order])
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@given(shift=st.tuples(*[st.floats(-20, 20)] * 3))
+@settings(max_examples=3)
+def test_translation(frame, shift):
+    model, atoms = MODELS["two layers"], FRAMES[frame]()
+    moved = atoms.copy()
+    moved.translate(shift)
+    a, b = predict(model, atoms), predict(model, moved)
+    close(b.energy, a.energy)
+    close(b.forces, a.forces)
+    close(a.forces.sum(dim=0), torch.zeros(3, dtype=torch.float64))
+    moved.wrap()
+    close(predict(model, moved).energy, a.energy)
+
+
+@pytest.mark.parametrize("frame, repeats", [("crystal", (1, 2, 3)), ("small cell", (2, 3, 2))])
+def test_supercell(frame, repeats):
+    model, atoms = MODELS["two layers"], FRAMES[frame]()
+    a, b = predict(model, atoms), predict(model, atoms.repeat(repeats))
+    n = int(np.prod(repeats))
+    close(b.energy / n, a.energy)
+    close(b.forces, a.forces.repeat(n, 1))
+    close(b.stress, a.stress)
+
+
+def test_separated_fragments_add_up():
+    model, a, b = MODELS["two layers"], ethanol(1), ethanol(2)
+    b.translate([60.0, 0, 0])
+    both, alone = predict(model, a + b), [predict(model, a), predict(model, b)]
+    close(both.energy, alone[0].energy + alone[1].energy)
+    close(both.forces, torch.cat([alone[0].forces, alone[1].forces]))
+
+
+def test_batch_is_its_frames():
+    frames = [make(5) for make in FRAMES.values()] + [Atoms("O")]
+    model = MODELS["two layers"]
+    graphs = [graph_of(atoms, model.r_max, ELEMENTS) for atoms in frames]
+    together, alone = model(batch(graphs), stress=True), [model(g, stress=True) for g in graphs]
+    close(together.energy, torch.cat([out.energy for out in alone]))
+    close(together.forces, torch.cat([out.forces for out in alone]))
+    close(together.stress, torch.cat([out.stress for out in alone]))
+    assert together.node_energy.sum().item() == pytest.approx(together.energy.sum().item())
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_smooth_at_the_cutoff(architecture):
+    """An atom that crosses r_max changes neither energy nor forces in a step."""
+    model = MODELS[architecture]
+    cluster = ethanol(4)
+    out = []
+    for distance in (model.r_max - 1e-6, model.r_max + 1e-6):
+        # Beyond the furthest atom along x, so that this pair is the only one at the cutoff.
+        furthest = cluster.positions[cluster.positions[:, 0].argmax()]
+        out.append(predict(model, cluster + Atoms("O", [furthest + [distance, 0, 0]]), False))
+    inside, outside = out
+    n_edges = [
+        graph_of(cluster + Atoms("O", [furthest + [d, 0, 0]]), model.r_max, ELEMENTS).n_edges
+        for d in (model.r_max - 1e-6, model.r_max + 1e-6)
+    ]
+    assert n_edges[0] == n_edges[1] + 2
+    close(inside.energy, outside.energy, "smooth")
+    close(inside.forces, outside.forces, "smooth")
+    close(outside.forces[-1], torch.zeros(3, dtype=torch.float64))
+    nearer = predict(model, cluster + Atoms("O", [furthest + [0.6 * model.r_max, 0, 0]]), False)
+    assert (nearer.energy - outside.energy).abs() > 1e-4  # it does interact when it is near
+
+
+@pytest.mark.parametrize("z", ELEMENTS)
+def test_isolated_atom(z):
+    """E0, and what the readouts make of the atom's own self-connections: a constant of z.
+
+    As in mace-torch the residual first layer gives a lone atom an interaction energy; without
+    self-connections and shift its energy is E0 exactly.
+    """
+    model = small_model(2, shift=0.0)
+    atoms = Atoms(numbers=[z])
+    out = predict(model, atoms)
+    assert not out.forces.any()
+    moved = predict(model, Atoms(numbers=[z], positions=[[3.0, -2, 9]]))
+    assert out.energy.item() == moved.energy.item() == out.node_energy.item()
+    with torch.no_grad():
+        for interaction in model.interactions:
+            for weight in interaction.skip.parameters():
+                weight.zero_()
+    assert predict(model, atoms).energy.item() == E0S[z]
+
+
+def test_crystal_has_stress_and_molecule_none():
+    model = MODELS["two layers"]
+    assert predict(model, crystal()).stress.abs().max() > 1e-4
+    assert not predict(model, ethanol()).stress.any()
+    assert predict(model, crystal(), stress=False).stress is None
