@@ -100,9 +100,15 @@ def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
         edge_index [2, n_edges] and unit shifts S [n_edges, 3], with D = r_j − r_i + S·cell.
 
     Raises:
-        UserError: a periodic direction has no lattice vector.
+        UserError: a periodic direction has no lattice vector, or positions are not numbers.
     """
     pbc = atoms.pbc
+    if not np.isfinite(atoms.positions).all():
+        lost = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+        raise UserError(
+            f"positions are not finite: atoms {', '.join(map(str, lost[:10]))}",
+            where=atoms.get_chemical_formula(),
+        )
     cell = atoms.cell.array
     if pbc.any():
         if (np.linalg.norm(cell[pbc], axis=1) < 1e-8).any():

@@ -85,6 +85,8 @@ class Interaction(torch.nn.Module):
 class SelfConnection(torch.nn.Module):
     """W_z h, a matrix for each element and l; times 1/√(Z·C), as e3nn's product with a one-hot.
 
+    ``weight`` is [l, Z, C, C], the last two axes from and to.
+
     Args:
         lmax: largest l that is connected.
         lmax_out: largest l of the output; zero above ``lmax``.
@@ -104,9 +106,7 @@ class SelfConnection(torch.nn.Module):
         dtype: torch.dtype,
     ):
         super().__init__()
-        self.weights = torch.nn.ParameterList(
-            normal((n_elements, channels, channels), generator, dtype) for _ in range(lmax + 1)
-        )
+        self.weight = normal((lmax + 1, n_elements, channels, channels), generator, dtype)
         self.factor = (n_elements * channels) ** -0.5
         self.missing_rows = (lmax_out + 1) ** 2 - (lmax + 1) ** 2
 
@@ -114,18 +114,12 @@ class SelfConnection(torch.nn.Module):
         """[n_atoms, D_in, C] → [n_atoms, D_out, C]."""
         present = [z for z, count in enumerate(counts) if count]
         of_element = h.split([counts[z] for z in present])
+        weight = self.weight * self.factor
         out = []
-        for l, weight in enumerate(self.weights):
+        for l in range(len(weight)):
             rows = slice(l * l, (l + 1) ** 2)
-            scaled = weight * self.factor
-            out.append(
-                torch.cat(
-                    [
-                        atoms[:, rows] @ scaled[z]
-                        for z, atoms in zip(present, of_element, strict=True)
-                    ]
-                )
-            )
+            parts = [x[:, rows] @ weight[l, z] for z, x in zip(present, of_element, strict=True)]
+            out.append(torch.cat(parts))
         if self.missing_rows:
             out.append(h.new_zeros(len(h), self.missing_rows, h.shape[2]))
         return torch.cat(out, dim=1)

@@ -8,7 +8,9 @@ from mace_core.model.initial import normal
 class Linear(torch.nn.Module):
     """One matrix for each l, applied to each m alike.
 
-    Weights are e3nn's: drawn from a unit normal, multiplied by 1/√fan_in when used.
+    ``weight`` [Σ_l paths · C, C] holds the matrices one after the other, rows ordered
+    (l, path, channel): e3nn's flat weight of the same map. It is drawn from a unit normal, and
+    multiplied by 1/√fan_in of its l when used.
 
     Args:
         paths_of_l: how many features of C channels stand for each l in the input, in rows ordered
@@ -28,20 +30,19 @@ class Linear(torch.nn.Module):
         factor: float = 1.0,
     ):
         super().__init__()
-        self.weights = torch.nn.ParameterList(
-            normal((paths * channels, channels), generator, dtype) for paths in paths_of_l
-        )
-        self.factors = [factor / max(1, paths * channels) ** 0.5 for paths in paths_of_l]
+        self.fan_in = [paths * channels for paths in paths_of_l]
         self.rows = [(2 * l + 1) * paths for l, paths in enumerate(paths_of_l)]
+        self.weight = normal((sum(self.fan_in), channels), generator, dtype)
+        factors = [torch.full((n, 1), factor * n**-0.5, dtype=dtype) for n in self.fan_in if n]
+        self.register_buffer("factors", torch.cat(factors), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n, rows, C] → [n, (l m), C]."""
-        return torch.cat(
-            [
-                part.reshape(len(x), 2 * l + 1, len(weight)) @ (weight * factor)
-                for l, (part, weight, factor) in enumerate(
-                    zip(x.split(self.rows, dim=1), self.weights, self.factors, strict=True)
-                )
-            ],
-            dim=1,
-        )
+        matrices = (self.weight * self.factors).split(self.fan_in)
+        parts = [
+            part.unflatten(1, (2 * l + 1, -1)).flatten(2) @ matrix
+            for l, (part, matrix) in enumerate(
+                zip(x.split(self.rows, dim=1), matrices, strict=True)
+            )
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

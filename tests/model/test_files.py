@@ -84,7 +84,7 @@ def test_refuses_weights_of_another_model(tmp_path):
     (tmp_path / "1" / "model.safetensors").write_bytes(
         (tmp_path / "2" / "model.safetensors").read_bytes()
     )
-    with pytest.raises(UserError, match="not the file that model.json describes"):
+    with pytest.raises(UserError, match="not the file that"):
         load_model(tmp_path / "1")
 
 

@@ -90,6 +90,13 @@ def test_periodic_direction_without_lattice_vector():
         graph_of(atoms, 5.0, [1, 8])
 
 
+def test_positions_that_are_not_numbers():
+    atoms = ethanol()
+    atoms.positions[3, 1] = np.nan
+    with pytest.raises(UserError, match="not finite: atoms 3"):
+        graph_of(atoms, 5.0, [1, 6, 8])
+
+
 def test_dtype():
     graph = graph_of(ethanol(), 3.5, [1, 6, 8], torch.float32)
     assert graph.positions.dtype == graph.cell.dtype == graph.vectors().dtype == torch.float32

@@ -128,24 +128,22 @@ def test_batch_is_its_frames():
 @pytest.mark.parametrize("architecture", MODELS)
 def test_smooth_at_the_cutoff(architecture):
     """An atom that crosses r_max changes neither energy nor forces in a step."""
-    model = MODELS[architecture]
-    cluster = ethanol(4)
-    out = []
-    for distance in (model.r_max - 1e-6, model.r_max + 1e-6):
-        # Beyond the furthest atom along x, so that this pair is the only one at the cutoff.
-        furthest = cluster.positions[cluster.positions[:, 0].argmax()]
-        out.append(predict(model, cluster + Atoms("O", [furthest + [distance, 0, 0]]), False))
-    inside, outside = out
-    n_edges = [
-        graph_of(cluster + Atoms("O", [furthest + [d, 0, 0]]), model.r_max, ELEMENTS).n_edges
-        for d in (model.r_max - 1e-6, model.r_max + 1e-6)
-    ]
+    model, cluster = MODELS[architecture], ethanol(4)
+    furthest = cluster.positions[cluster.positions[:, 0].argmax()]
+
+    def approached_by_oxygen(distance):
+        # Along x from the furthest atom, so that this pair is the only one at the cutoff.
+        return cluster + Atoms("O", [furthest + np.array([distance, 0, 0])])
+
+    frames = [approached_by_oxygen(model.r_max + step) for step in (-1e-6, 1e-6)]
+    inside, outside = (predict(model, atoms, stress=False) for atoms in frames)
+    n_edges = [graph_of(atoms, model.r_max, ELEMENTS).n_edges for atoms in frames]
     assert n_edges[0] == n_edges[1] + 2
     close(inside.energy, outside.energy, "smooth")
     close(inside.forces, outside.forces, "smooth")
     close(outside.forces[-1], torch.zeros(3, dtype=torch.float64))
-    nearer = predict(model, cluster + Atoms("O", [furthest + [0.6 * model.r_max, 0, 0]]), False)
-    assert (nearer.energy - outside.energy).abs() > 1e-4  # it does interact when it is near
+    near = predict(model, approached_by_oxygen(0.6 * model.r_max), stress=False)
+    assert (near.energy - outside.energy).abs() > 1e-4  # it does interact when it is near
 
 
 @pytest.mark.parametrize("z", ELEMENTS)
