@@ -6,7 +6,6 @@ configuration applies from the next generation on. What the workflow asks while 
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -209,15 +208,12 @@ def _existing(config: Config, g: int, out: str | Path) -> dict[str, Any] | None:
     return plan
 
 
-def _warm_start(config: Config, layout: Layout, g: int) -> list[str | None] | None:
-    """The previous generation's members; None for one that has no forerunner."""
+def _warm_start(config: Config, layout: Layout, g: int) -> list[str] | None:
+    """The previous generation's members: fewer than this one's where the committee has grown."""
     if g < 2 or not config.train.warm_start:
         return None
     before = read_plan(layout.plan(g - 1))
     if before["config"]["model"] != config.model_dump(mode="json")["model"]:
         return None
-    folders: Sequence[str | None] = [
-        str(layout.member(g - 1, m)) if m < before["sizes"]["members"] else None
-        for m in range(config.train.members)
-    ]
-    return list(folders)
+    n = min(before["sizes"]["members"], config.train.members)
+    return [str(layout.member(g - 1, m)) for m in range(n)]

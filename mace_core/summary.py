@@ -1,5 +1,6 @@
 """A campaign's state: summary.json for machines, a few lines for people."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def text(summary: dict[str, Any]) -> str:
     lines = [
         "",
         f"campaign {summary['campaign']} · {_HEADLINES[Outcome(summary['outcome'])]}",
-        f"  {summary['reason']}",
+        textwrap.fill(summary["reason"], 100, initial_indent="  ", subsequent_indent="  "),
         "",
         *_table(summary["generations"]),
         "",

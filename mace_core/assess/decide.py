@@ -256,7 +256,7 @@ def _parts(
         passed,
         max(worst.values(), default=None),
         limit,
-        f"no {what[:-1]} above {_mev(limit)} meV/Å" if passed else f"{what}: " + "; ".join(said),
+        f"no {what[:-1]} above {_mev(limit)} meV/Å" if passed else ", ".join(said),
     )
 
 

@@ -145,7 +145,9 @@ def test_warm_start_names_the_members_before(layout):
     assert read_plan(layout.plan(1))["warm_start"] is None
     plan, _ = write_plan(settings(train={"members": 4}), 2, layout.plan(2))
     folders = [f"results/cu/gen_01/train/member_{m}" for m in range(3)]
-    assert plan["warm_start"] == [*folders, None]
+    assert plan["warm_start"] == folders  # the fourth has no forerunner
+    fewer, _ = write_plan(settings(train={"members": 2}), 2, "fewer.json")
+    assert fewer["warm_start"] == folders[:2]
 
 
 @pytest.mark.parametrize(
