@@ -118,6 +118,15 @@ def test_nothing_but_near_duplicates_is_split_all_the_same():
     assert grown[:10] == sides
 
 
+def test_later_twins_take_the_side_of_the_first():
+    frames = [frame(seed, of=ETHANOL) for seed in range(10)]
+    twins = [twin(atoms, seed) for seed, atoms in enumerate(frames)]
+    arrivals = [("", 0)] * 10 + [("", 1)] * 10
+    sides = split_frames(frames + twins, 0.3, 0, arrivals)
+    assert Counter(sides[:10]) == {TRAIN: 7, VALID: 3}
+    assert sides[10:] == sides[:10]
+
+
 def test_a_frame_that_links_two_sides_is_left_out():
     left = frame(1)
     toward = np.random.default_rng(3).normal(size=(3, 3))

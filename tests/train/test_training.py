@@ -9,15 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training_toy import E0S, cluster, crystal, write_settings, write_toy
+from training_toy import E0S, MODEL, cluster, crystal, write_settings, write_toy
 
 from mace_core.cli.main import build
+from mace_core.config.sections import Model
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.model.files import load_model
+from mace_core.model.model import MACE
 from mace_core.storage import derived_seed, read_json, write_json
 from mace_core.tables import read_table
 from mace_core.train.data import Dataset
+from mace_core.train.loop import parameter_groups
 from mace_core.train.member import train_member
 from mace_core.train.statistics import refit_shift
 
@@ -125,12 +128,22 @@ class Killed(BaseException):
     """Not an Exception: nothing on the way may swallow it."""
 
 
+ROUGH = {"ema": False, "scheduler_patience": 1}
+FALLING_LR = {**ROUGH, "lr": 0.5, "max_num_epochs": 12}
+EARLY_BEST = {**ROUGH, "lr": 0.3, "max_num_epochs": 8}
+
+
 @pytest.mark.parametrize(
-    ("at", "kind"), [(1, {}), (3, {"ema": False, "default_dtype": "float32"}), (5, {})]
+    ("at", "kind"), [(1, {}), (3, {"default_dtype": "float32"}), (5, FALLING_LR), (6, EARLY_BEST)]
 )
 def test_any_checkpoint_leads_to_the_same_end(toy, monkeypatch, at, kind):
-    settings = {"max_num_epochs": 6, "eval_interval": 1, "patience": 3, "lr": 0.05, **kind}
-    toy.train("whole", **settings)
+    settings = {"max_num_epochs": 6, "eval_interval": 1, **kind}
+    whole = toy.train("whole", **settings)
+    lr = read_table(toy.folder / "whole" / "history").lr
+    if kind is FALLING_LR:  # once before, and for what was seen before once after
+        assert lr.iloc[0] > lr.iloc[at] > lr.iloc[at + 2] and whole["best_epoch"] > at
+    if kind is EARLY_BEST:
+        assert 0 < whole["best_epoch"] < at
     saves = iter(range(1, 99))
     from mace_core.train.checkpoint import Checkpoint
 
@@ -292,6 +305,18 @@ def test_without_valid_the_frames_are_split(toy):
     write_frames(toy.train_file, [crystal(0)])
     with pytest.raises(UserError, match="1 frames to train on and 0 held out"):
         toy.train("n", call={"valid_file": None}, max_num_epochs=1)
+
+
+def test_only_products_and_the_linear_maps_of_A_decay():
+    E0s = {13: 0.0, 29: 0.0}
+    model = MACE(Model(**MODEL), [13, 29], E0s, avg_num_neighbors=10.0)
+    decayed, free = parameter_groups(model, 0.1)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rows = [{names[id(p)] for p in group["params"]} for group in (decayed, free)]
+    assert rows[0] | rows[1] == set(names.values()) and not rows[0] & rows[1]
+    kinds = {name.split(".")[0] + "." + name.split(".")[2] for name in rows[0]}
+    assert kinds == {"interactions.linear", "products.weights", "products.linear"}
 
 
 def test_the_command(toy, monkeypatch, capsys):
