@@ -39,9 +39,10 @@ def split_frames(
     - No held-out frame has a near-duplicate in training. A training frame that lies near a
       held-out one nevertheless (it links two groups of different blocks or streams) is left out.
       The one exception: a stream whose frames are all near-duplicates has to be split inside.
-    - With at least two frames in a stream, neither side is empty.
+    - With at least two frames, neither side is empty.
     - A frame that is held out stays so as blocks are appended to streams, with the same seed and
       fraction and unchanged earlier blocks. A frame that trains stays in training or is left out.
+      (Streams of a single frame each are the exception: one of them is held out for the moment.)
     - The order of ``frames`` does not matter.
 
     Args:
