@@ -75,7 +75,7 @@ class WalkerEnd(StrEnum):
     FRAGMENTED = "fragmented"
     TEMPERATURE = "temperature_runaway"
     ENERGY = "energy_runaway"
-    NOT_A_NUMBER = "nan"
+    NOT_A_NUMBER = "not_a_number"
 
 
 #: Ends that say that the potential is wrong there, not only unsure.

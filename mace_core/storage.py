@@ -12,6 +12,8 @@ def write_bytes(path: str | Path, content: bytes, *, exclusive: bool = False) ->
     """Write ``content`` so that a reader sees all of it or nothing (temporary file, fsync, rename).
 
     Args:
+        path: folders are made as needed.
+        content: the whole file.
         exclusive: leave an existing file alone. Works on NFS: ``link`` is atomic there.
 
     Returns:
@@ -62,9 +64,7 @@ def sha256_file(path: str | Path) -> str:
 
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of ``value`` as canonical JSON (sorted keys, no spaces)."""
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain
-    )
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """Write ``<path>.parquet`` and ``<path>.csv``, each whole or not at all.
 
     Args:
+        table: written without its index.
         path: without suffix.
     """
     buffer = io.BytesIO()

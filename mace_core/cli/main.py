@@ -39,7 +39,7 @@ def build() -> typer.Typer:
 
 
 def run() -> None:
-    """Entry point: a :class:`UserError` is a message on stderr and exit code 2, never a traceback."""
+    """Entry point: a :class:`UserError` is a message on stderr and exit code 2."""
     try:
         build()()
     except UserError as err:

@@ -34,10 +34,11 @@ class Config(s.Section):
             raise ValueError(
                 "nothing to start from: give seed.structures (a file) or data.labelled (an extxyz)"
             )
-        if self.explore.max_force_error > self.select.window[1]:
+        if self.explore.max_force_error >= self.select.window[1]:
             raise ValueError(
-                f"explore.max_force_error ({self.explore.max_force_error} meV/Å) is above the upper end of "
-                f"select.window ({self.select.window[1]}): frames where walkers stop could never be picked"
+                f"explore.max_force_error ({self.explore.max_force_error} meV/Å) must be below the "
+                f"upper end of select.window ({self.select.window[1]}): frames where walkers stop "
+                "could never be picked"
             )
         return self
 
@@ -110,7 +111,10 @@ def _keys_at(location: list[Any]) -> list[str]:
     for part in location:
         nodes = [child for node in nodes for child in _children(schema, node, part)]
     return [
-        key for node in nodes for deref in _resolve(schema, node) for key in deref.get("properties", {})
+        key
+        for node in nodes
+        for deref in _resolve(schema, node)
+        for key in deref.get("properties", {})
     ]
 
 
@@ -132,5 +136,3 @@ def _resolve(schema: dict, node: dict) -> list[dict]:
     if options:
         return [deref for option in options for deref in _resolve(schema, option)]
     return [node]
-
-

@@ -19,10 +19,14 @@ class Campaign(Section):
     """Who the campaign is and where it writes."""
 
     name: str = Field(
-        ..., pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="folder below results_dir, MLflow experiment"
+        ...,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="folder below results_dir, MLflow experiment",
     )
     seed: int = Field(0, ge=0, description="every random draw of the campaign follows from it")
-    results_dir: str = Field("results", description="can be thrown away and rebuilt from the labels")
+    results_dir: str = Field(
+        "results", description="can be thrown away and rebuilt from the labels"
+    )
     label_store: str = Field("labels", description="append-only; may be shared by campaigns")
     max_generations: int = Field(
         6, ge=1, description="generations that train (generation 0 only labels)"
@@ -54,25 +58,34 @@ class Seed(Section):
         default_factory=list, description="files in any format that ASE or pymatgen reads"
     )
     charge: int = Field(0, description="of structures that do not say (info 'charge')")
-    spin: int = Field(0, ge=0, description="N(up) − N(down) of structures that do not say (info 'spin')")
+    spin: int = Field(
+        0, ge=0, description="N(up) − N(down) of structures that do not say (info 'spin')"
+    )
     n_frames: int = Field(
-        20, ge=0, description="rattled (and strained) copies in all, beside the structures themselves"
+        20,
+        ge=0,
+        description="rattled (and strained) copies in all, beside the structures themselves",
     )
     rattle_std: list[float] = Field(
         [0.03, 0.08], min_length=1, description="Å; standard deviations, used in turn"
     )
-    strain_max: float = Field(0.05, ge=0, lt=0.5, description="largest strain component (periodic only)")
+    strain_max: float = Field(
+        0.05, ge=0, lt=0.5, description="largest strain component (periodic only)"
+    )
     supercell: tuple[int, int, int] = Field((1, 1, 1), description="repeats (periodic only)")
     vacancies: int = Field(0, ge=0, description="frames with one atom missing (periodic only)")
     substitutions: list[Substitution] = Field(default_factory=list, description="periodic only")
-    md: CheapMD | None = Field(None, description="short MD with a cheap engine; its frames are re-labelled")
+    md: CheapMD | None = Field(
+        None, description="short MD with a cheap engine; its frames are re-labelled"
+    )
 
 
 class Data(Section):
     """Labelled frames that the user already has, and how data are split."""
 
     labelled: list[str] = Field(
-        default_factory=list, description="extxyz at the SAME level of theory; trained from the next generation on"
+        default_factory=list,
+        description="extxyz at the SAME level of theory; trained from the next generation on",
     )
     frozen_test: str | None = Field(
         None, description="extxyz that never trains and is scored in every generation"
@@ -85,7 +98,7 @@ class Data(Section):
     )
     E0s: Literal["isolated", "average"] | dict[str, float] = Field(
         "isolated",
-        description="isolated: free atoms by the campaign's engine; average: least squares; or eV by element",
+        description="isolated: free atoms by the same engine; average: least squares; or eV each",
     )
 
 
@@ -118,12 +131,20 @@ class Train(Section):
     ema: bool = Field(True, description="exponential moving average of the weights")
     ema_decay: float = Field(0.99, gt=0, lt=1, description="of one optimiser step")
     clip_grad: float = Field(10.0, gt=0, description="norm to which gradients are clipped")
-    lr_factor: float = Field(0.8, gt=0, lt=1, description="plateau schedule: lr is multiplied by it")
-    scheduler_patience: int = Field(20, ge=1, description="evaluations without progress before that")
-    patience: int = Field(100, ge=1, description="evaluations without progress before training stops")
+    lr_factor: float = Field(
+        0.8, gt=0, lt=1, description="plateau schedule: lr is multiplied by it"
+    )
+    scheduler_patience: int = Field(
+        20, ge=1, description="evaluations without progress before that"
+    )
+    patience: int = Field(
+        100, ge=1, description="evaluations without progress before training stops"
+    )
     eval_interval: int = Field(2, ge=1, description="epochs between evaluations and checkpoints")
     warm_start: bool = Field(True, description="start from the previous generation's member")
-    default_dtype: Literal["float32", "float64"] = Field("float64", description="of training and MD")
+    default_dtype: Literal["float32", "float64"] = Field(
+        "float64", description="of training and MD"
+    )
     device: str = Field("cpu", description="torch device of training and MD")
 
 
@@ -131,21 +152,29 @@ class Explore(Section):
     """Langevin MD by walkers, on the committee's mean forces."""
 
     walkers: int = Field(4, ge=1, description="one job each")
-    temperatures: list[float] = Field([300.0], min_length=1, description="K, dealt out to walkers in turn")
+    temperatures: list[float] = Field(
+        [300.0], min_length=1, description="K, dealt out to walkers in turn"
+    )
     steps: int = Field(1000, ge=1, description="MD steps of one walker")
     timestep: float = Field(0.5, gt=0, description="fs")
     friction: float = Field(0.01, gt=0, description="1/fs, Langevin")
     save_interval: int = Field(10, ge=1, description="steps between frames kept")
     max_force_error: float = Field(
-        1000.0, gt=0, description="meV/Å; a walker stops at once when its calibrated uncertainty passes it"
+        1000.0,
+        gt=0,
+        description="meV/Å; a walker stops at once when its calibrated uncertainty passes it",
     )
     min_distance_factor: float = Field(
         0.6, gt=0, lt=1, description="close contact: below this times the sum of covalent radii"
     )
     fragment_factor: float = Field(
-        2.0, gt=1, description="fragmentation: pieces that were bonded part by this times the radii's sum"
+        2.0,
+        gt=1,
+        description="fragmentation: pieces that were bonded part by this times the radii's sum",
     )
-    max_temperature_factor: float = Field(5.0, gt=1, description="runaway: instantaneous over set temperature")
+    max_temperature_factor: float = Field(
+        5.0, gt=1, description="runaway: instantaneous over set temperature"
+    )
     max_energy_change: float = Field(
         0.5, gt=0, description="eV/atom; runaway: change of potential energy beyond the thermal one"
     )
@@ -165,13 +194,17 @@ class Select(Section):
         (50.0, 1500.0), description="meV/Å; calibrated uncertainty worth a label: [lower, upper]"
     )
     min_distance: float = Field(
-        0.02, ge=0, description="relative descriptor distance below which frames are near-duplicates"
+        0.25,
+        ge=0,
+        description="near-duplicates are closer than this, in units of the training set's spread",
     )
 
     @model_validator(mode="after")
     def _ordered(self):
         if not 0 <= self.window[0] < self.window[1]:
-            raise ValueError(f"window must be [lower, upper] with 0 ≤ lower < upper, got {list(self.window)}")
+            raise ValueError(
+                f"window must be [lower, upper] with 0 ≤ lower < upper, got {list(self.window)}"
+            )
         return self
 
 
@@ -185,13 +218,19 @@ class Stop(Section):
     """When a campaign is done, and the statistics that say so."""
 
     target_force_mae: float = Field(
-        30.0, gt=0, description="meV/Å; the upper confidence bound of the audited error must be below it"
+        30.0,
+        gt=0,
+        description="meV/Å; the upper confidence bound of the audited error must be below it",
     )
     streak: int = Field(2, ge=1, description="generations in a row")
     min_audit_frames: int = Field(10, ge=2, description="audit frames over the streak")
-    min_stable_fraction: float = Field(1.0, ge=0, le=1, description="walkers that no sanity check ended")
+    min_stable_fraction: float = Field(
+        1.0, ge=0, le=1, description="walkers that no sanity check ended"
+    )
     group_factor: float = Field(
-        2.0, ge=1, description="no element's and no walker group's error above this times the target"
+        2.0,
+        ge=1,
+        description="no element's and no walker group's error above this times the target",
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of bounds (bootstrap over frames)")
     coverage: float = Field(
@@ -199,7 +238,9 @@ class Stop(Section):
     )
     max_labels: int = Field(1000, ge=1, description="budget: label calls, failed ones included")
     stall_generations: int = Field(
-        3, ge=1, description="generations without progress, or without candidates, that make a stall"
+        3,
+        ge=1,
+        description="generations without progress, or without candidates, that make a stall",
     )
     stall_improvement: float = Field(
         0.05, ge=0, lt=1, description="relative fall of the audited error that counts as progress"
@@ -212,5 +253,6 @@ class Tracking(Section):
     enabled: bool = Field(True, description="write runs to MLflow")
     uri: str = Field("sqlite:///mlflow.db", description="tracking store or server")
     artifacts: str | None = Field(
-        None, description="artifact folder of new experiments (default: mlartifacts beside a local store)"
+        None,
+        description="of new experiments; by default mlartifacts beside a local store",
     )

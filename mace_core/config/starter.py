@@ -31,7 +31,7 @@ def starter_config(structure: str, engine: str, name: str, out: str, cores: int 
     if engine not in ENGINES:
         raise UserError(
             f"unknown engine: {engine!r}",
-            mend=f"choose one of {', '.join(ENGINES)}; any ASE calculator goes into the file by hand",
+            mend=f"choose {', '.join(ENGINES)}; an ASE calculator goes into the file by hand",
         )
     values = {
         "campaign": {"name": name, "max_generations": 6},

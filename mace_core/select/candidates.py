@@ -15,7 +15,6 @@ from mace_core.conventions import (
     MD_STEP,
     UNSTABLE_ENDS,
     WALKER,
-    WalkerEnd,
 )
 from mace_core.errors import UserError
 from mace_core.frames import canonical, read_frames
@@ -66,8 +65,6 @@ def read_walkers(
             frame.info[MACE_UNCERTAINTY] = uncertainty
             step = int(frame.info[MD_STEP])
             end = frame.info.get("walker_end")
-            if isinstance(end, float):  # extxyz reads the code "nan" as a number
-                end = frame.info["walker_end"] = str(WalkerEnd.NOT_A_NUMBER)
             visited.append(
                 Visited(
                     frame=frame,

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
             "train": {"members": 2},
             "explore": {
                 "walkers": 3, "steps": 12, "save_interval": 3, "temperatures": [100.0],
-                "max_force_error": 1e6, "fragment_factor": 4.0, "max_temperature_factor": 100,
+                "max_force_error": 9e5, "fragment_factor": 4.0, "max_temperature_factor": 100,
                 "max_energy_change": 100,
             },
             "select": {"window": [0, 1e6], "max_frames": 3, "audit_frames": 2},

@@ -101,10 +101,10 @@ def test_a_start_above_the_bound_ends_the_walk_where_it_stands():
 def test_nan_ends_the_walk_before_it_spreads(results):
     calculator = Scripted(script=at(13, **results))
     result = run(molecule("CH4"), calculator)
-    assert (result.end, result.end_step, result.last_good_step) == ("nan", 13, 12)
+    assert (result.end, result.end_step, result.last_good_step) == ("not_a_number", 13, 12)
     assert calculator.calls == 14
     last = result.frames[-1]
-    assert last.info["walker_end"] == "nan"
+    assert last.info["walker_end"] == "not_a_number"
     for value in (*last.arrays.values(), *last.info.values()):
         if np.issubdtype(np.asarray(value).dtype, np.number):
             assert np.isfinite(value).all()
@@ -123,7 +123,7 @@ def test_positions_that_are_nan_are_not_written():
 
     atoms_of_walk = []
     result = run(molecule("CH4"), Spoiling(script=script))
-    assert (result.end, result.end_step) == ("nan", 13)
+    assert (result.end, result.end_step) == ("not_a_number", 13)
     assert marks(result) == [(10, False, None), (12, True, None)]
 
 

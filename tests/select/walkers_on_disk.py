@@ -40,7 +40,7 @@ class Campaign:
                 "campaign": {"name": "t", "seed": seed},
                 "labeller": {"engine": "emt"},
                 "seed": {"structures": ["x.xyz"]},
-                "explore": {"save_interval": 10, "max_force_error": 1000.0},
+                "explore": {"save_interval": 10, "max_force_error": 900.0},
                 "select": {"window": [100, 1500]} | select_section,
             },
             where="test",
@@ -63,7 +63,7 @@ class Campaign:
             frames[-1].info["walker_end"] = end
         path = self.folder / f"walker_{w}.extxyz"
         write_frames(path, frames)
-        write_json(path.with_suffix(".json"), {"walker": w, "end": end or "nan"})
+        write_json(path.with_suffix(".json"), {"walker": w, "end": end or "not_a_number"})
         self.walkers.append(path)
         return self
 
