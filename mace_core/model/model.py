@@ -16,7 +16,9 @@ F_i, σ                 ``out.forces``, ``out.stress``                         `
 =====================  =====================================================================
 
 All irreps have natural parity (−1)^l and C channels; arrays are [atoms, (l m), channels]. The
-function is mace-torch's ScaleShiftMACE with RealAgnosticResidualInteractionBlock in all layers.
+function is mace-torch's ScaleShiftMACE with RealAgnosticResidualInteractionBlock in all layers,
+and its weights are mace-torch's, block by block. Its edge vectors point the other way, so features
+of odd l have the opposite sign there; energies, forces and stress are the same.
 """
 
 import re
