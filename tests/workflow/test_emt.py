@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -65,7 +66,7 @@ def running(snakemake) -> set[str]:
             command = process.cmdline()
         except psutil.Error:
             continue  # ended meanwhile
-        found |= {b for a, b in zip(command, command[1:], strict=False) if a.endswith("/maceloop")}
+        found |= {b for a, b in pairwise(command) if a.endswith("/maceloop")}
     return found
 
 

@@ -1,5 +1,7 @@
 """`kill -9` of snakemake in each rule, then the same command, on a fake `maceloop`."""
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.campaign
@@ -42,6 +44,21 @@ def test_killed_in_each_rule(fake_campaign, unbroken, with_children):
     calls = campaign.calls()
     assert calls["train_member", "02"] == 2 and calls["build_dataset", "01"] == 2
     assert "Nothing to be done" in campaign.run("--dry-run")
+
+
+def test_plan_of_a_killed_run_stands(fake_campaign):
+    """Killed just after the plan was written: a changed setting waits for the next generation."""
+    campaign = fake_campaign
+    campaign.direct(hold=["plan 01"])
+    snakemake = campaign.start()
+    campaign.wait_until_held(snakemake)
+    campaign.kill(snakemake, with_children=True)
+    campaign.direct()
+    campaign.set({"train.members": 3})
+    campaign.run()
+    calls = campaign.calls()
+    assert (calls["train_member", "01"], calls["train_member", "02"]) == (2, 3)
+    assert json.loads(campaign.layout.plan(1).read_text())["sizes"]["members"] == 2
 
 
 def test_new_run_waits_for_orphans(fake_campaign, unbroken):

@@ -8,7 +8,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 
 class Listener(logging.Handler):
-    """Says at once which job failed, where its log is, and how that ends; sums up what was done before."""
+    """Says at once which job failed, and sums up a campaign that has nothing left to do."""
 
     def __init__(self):
         super().__init__()
@@ -26,7 +26,7 @@ class Listener(logging.Handler):
         print(f"{record.rule_name} failed: {log}", file=sys.stderr)
         for line in last_lines(log):
             print(f"  {line}", file=sys.stderr)
-        sys.stderr.flush()
+        print(f"  by hand: {record.shellcmd}", file=sys.stderr, flush=True)
 
 
 def last_lines(path, n=3):
@@ -39,7 +39,8 @@ def last_lines(path, n=3):
 
 
 def say_what_came_out():
-    shell("maceloop summary --config {CONFIG_FILE:q}")
+    if LAYOUT.summary.is_file():
+        shell("maceloop summary --config {CONFIG_FILE:q}")
 
 
 def say_what_failed():
@@ -48,9 +49,12 @@ def say_what_failed():
 
 
 def no_chatter(record):
-    """Leaves out two lines a job that Snakemake's own `quiet` does not cover."""
+    """Leaves out what Snakemake's own `quiet` does not cover, and what the listener says better."""
     return not str(record.msg).startswith(
-        ("Select jobs", "Execute ", "Updating checkpoint", "Using shell", "Assuming unrestricted")
+        (
+            *("Select jobs", "Execute ", "Updating checkpoint", "DAG of jobs", "Using shell"),
+            *("Assuming unrestricted", "RuleException:\nCalledProcessError"),
+        )
     )
 
 

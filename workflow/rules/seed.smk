@@ -9,8 +9,10 @@ rule plan:
         f"{GEN}/logs/plan.log",
     benchmark:
         f"{GEN}/benchmarks/plan.tsv"
+    params:
+        config=CONFIG_FILE,
     shell:
-        "maceloop plan --config {CONFIG_FILE:q} --generation {wildcards.gen} --out {output:q} 2> {log:q}"
+        "maceloop plan --config {params.config:q} --generation {wildcards.gen} --out {output:q} 2> {log:q}"
 
 
 rule prepare_seed:

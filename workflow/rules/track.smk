@@ -7,8 +7,10 @@ rule track_generation:
         f"{GEN}/logs/track_generation.log",
     benchmark:
         f"{GEN}/benchmarks/track_generation.tsv"
+    params:
+        config=CONFIG_FILE,
     shell:
-        "maceloop track --config {CONFIG_FILE:q} --through {wildcards.gen} --out {output:q} 2> {log:q}"
+        "maceloop track --config {params.config:q} --through {wildcards.gen} --out {output:q} 2> {log:q}"
 
 
 rule report:
@@ -20,5 +22,7 @@ rule report:
         f"{GEN}/logs/report.log",
     benchmark:
         f"{GEN}/benchmarks/report.tsv"
+    params:
+        config=CONFIG_FILE,
     shell:
-        "maceloop report --config {CONFIG_FILE:q} --through {wildcards.gen} --out {output:q} 2> {log:q}"
+        "maceloop report --config {params.config:q} --through {wildcards.gen} --out {output:q} 2> {log:q}"
