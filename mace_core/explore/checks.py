@@ -116,15 +116,25 @@ class TemperatureRunaway:
     """Instantaneous temperature above ``factor`` times the thermostat's.
 
     Few degrees of freedom fluctuate widely (χ² distributed): the limit is never below the
-    temperature that a sane walk passes with probability :data:`FALSE_ALARM` at one step.
+    temperature that a sane walk passes with probability :data:`FALSE_ALARM` at one step. A start
+    that relaxes downhill is hot for a while: what it can release comes on top.
+
+    Args:
+        temperature: K, of the thermostat.
+        factor: of the limit over the thermostat's.
+        degrees_of_freedom: of the kinetic energy.
+        released: eV, potential energy of the start above the lowest known of the same atoms.
     """
 
     end = WalkerEnd.TEMPERATURE
 
-    def __init__(self, temperature: float, factor: float, degrees_of_freedom: int):
+    def __init__(
+        self, temperature: float, factor: float, degrees_of_freedom: int, released: float = 0.0
+    ):
         self.temperature = temperature
         thermal = chi2.isf(FALSE_ALARM, degrees_of_freedom) / degrees_of_freedom
         self.limit = temperature * max(factor, thermal)
+        self.limit += 2 * max(0.0, released) / (degrees_of_freedom * units.kB)
 
     def __call__(self, state: State) -> str | None:
         if state.temperature <= self.limit:
@@ -192,7 +202,12 @@ def sanity_checks(
         NotANumber(),
         CloseContact(settings.min_distance_factor),
         Fragmentation(start, settings.fragment_factor),
-        TemperatureRunaway(temperature, settings.max_temperature_factor, degrees_of_freedom),
+        TemperatureRunaway(
+            temperature,
+            settings.max_temperature_factor,
+            degrees_of_freedom,
+            0.0 if lowest_energy is None else start_energy - lowest_energy,
+        ),
         EnergyRunaway(
             start_energy, lowest_energy, len(start), temperature, settings.max_energy_change
         ),

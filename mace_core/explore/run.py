@@ -52,7 +52,7 @@ def explore(
     temperature = settings.temperatures[walker % len(settings.temperatures)]
     group = group_of(temperature)
     training = read_frames(train)
-    frames = start_frames(training, settings.min_distance_factor)
+    frames = start_frames(training, settings.min_distance_factor, max(settings.temperatures))
     start = start_frame(frames, config.campaign.seed, generation, walker)
     began = time.monotonic()
     title = f"gen {generation} · walker {walker} · {group}"

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from walk_fakes import Scripted
 
@@ -34,7 +34,7 @@ def train(tmp_path):
     for _ in range(5):
         atoms = molecule("CH3CH2OH")
         atoms.positions += rng.normal(scale=0.02, size=(9, 3))
-        atoms.info["REF_energy"] = float(rng.normal())
+        atoms.info["REF_energy"] = float(rng.normal(scale=0.1))
         atoms.arrays["REF_forces"] = rng.normal(size=(9, 3))
         frames.append(canonical(atoms))
     write_frames(tmp_path / "train.extxyz", frames)
@@ -112,23 +112,23 @@ def test_starts_are_frames_that_md_can_start_from():
     labelled = molecule("CH4")
     labelled.info |= {"REF_energy": 1.0, "charge": 1, "spin": 1}
     crystal = bulk("Cu", cubic=True)
-    starts = start_frames([atom, clash, labelled, crystal, labelled, bulk("Cu")], 0.6)
+    starts = start_frames([atom, clash, labelled, crystal, labelled, bulk("Cu")], 0.6, 300)
     assert [len(s) for s in starts] == [5, 4]
     assert set(starts[0].info) == {"charge", "spin", "frame_id"}
     assert starts[0].info["charge"] == 1
     assert starts[1].pbc.all() and starts[1].info["frame_id"] == frame_id(crystal)
     with pytest.raises(UserError, match="no training frame to start"):
-        start_frames([atom, clash], 0.6)
+        start_frames([atom, clash], 0.6, 300)
 
 
 def test_more_walkers_than_frames_share_them_evenly():
-    frames = start_frames([molecule("CH4"), molecule("NH3"), molecule("H2O")], 0.6)
+    frames = start_frames([molecule("CH4"), molecule("NH3"), molecule("H2O")], 0.6, 300)
     starts = [start_frame(frames, 0, 1, w).info["frame_id"] for w in range(6)]
     assert sorted(starts) == sorted([f.info["frame_id"] for f in frames] * 2)
 
 
 def test_every_training_frame_can_be_a_start():
-    frames = start_frames([molecule(n) for n in ("CH4", "NH3", "H2O", "C2H6")], 0.6)
+    frames = start_frames([molecule(n) for n in ("CH4", "NH3", "H2O", "C2H6")], 0.6, 300)
     firsts = [start_frame(frames, seed, 1, 0).info["frame_id"] for seed in range(400)]
     counts = [firsts.count(f.info["frame_id"]) for f in frames]
     assert sum(counts) == 400
@@ -150,3 +150,23 @@ def test_lowest_energy_is_that_of_the_same_atoms():
     ]
     assert lowest_energy(training, molecule("CH4")) == -3
     assert lowest_energy(training, molecule("H2O")) is None
+
+
+def test_walks_start_near_the_lowest_known_energy_of_the_same_atoms():
+    def frame(x, energy, name="H2O"):
+        atoms = molecule(name)
+        atoms.positions[0, 2] += x
+        atoms.info["REF_energy"] = energy
+        return atoms
+
+    thermal = 9 * units.kB * 300  # 3 N kT of three atoms
+    low, warm, hot = (
+        frame(0, -10),
+        frame(0.01, -10 + 0.9 * thermal),
+        frame(0.02, -10 + 1.1 * thermal),
+    )
+    other = frame(0, 5.0, "NH3")  # other atoms have an energy scale of their own
+    starts = start_frames([hot, warm, other, low], 0.6, 300)
+    assert [s.positions[0, 2] for s in starts] == pytest.approx(
+        [a.positions[0, 2] for a in (warm, other, low)], abs=1e-6
+    )

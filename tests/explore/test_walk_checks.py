@@ -137,3 +137,11 @@ def test_relaxing_from_a_strained_start_is_no_runaway():
     assert strained_start(state(water, energy=-12.1)) is not None
     # A known energy above the start's does not lift the floor.
     assert EnergyRunaway(-10.0, -6.0, 4, 300, 0.5)(state(water, energy=-11.9)) is None
+
+
+def test_relaxing_from_a_strained_start_is_no_temperature_runaway():
+    still = TemperatureRunaway(300, 5.0, 24)
+    relaxing = TemperatureRunaway(300, 5.0, 24, released=1.2)
+    # All of the released energy as kinetic energy: dof/2 · k ΔT.
+    assert relaxing.limit - still.limit == pytest.approx(1.2 / (12 * units.kB))
+    assert TemperatureRunaway(300, 5.0, 24, released=-1.0).limit == still.limit
