@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-#: Seconds between two lines.
-INTERVAL = 5.0
+#: Seconds between two lines of one job; several run at once.
+INTERVAL = 15.0
 
 
 class Progress:

@@ -25,11 +25,7 @@ def register(app: typer.Typer) -> None:
         """
         from mace_core.label.command import label_file
 
-        print(
-            label_file(
-                frames, config, out, store, batch, retry_failed=retry_failed, threads=threads
-            )
-        )
+        label_file(frames, config, out, store, batch, retry_failed=retry_failed, threads=threads)
 
     @app.command("merge-labels")
     def merge_labels(
@@ -45,6 +41,4 @@ def register(app: typer.Typer) -> None:
         merged = merge_labels(read_json(plan), frames, batches or [])
         write_json(out, merged)
         counts = ", ".join(f"{n} {status}" for status, n in merged["counts"].items()) or "none"
-        print(
-            f"labels of generation {merged['generation']}: {counts}; {merged['wall_seconds']:.0f} s"
-        )
+        print(f"gen {merged['generation']} · labels · {counts} · {merged['wall_seconds']:.0f} s")

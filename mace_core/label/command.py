@@ -2,16 +2,18 @@
 
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 from mace_core.config import load_settings
 from mace_core.config.labellers import LabellerBase
+from mace_core.conventions import LabelStatus
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
-from mace_core.label.progress import Progress
-from mace_core.label.run import label_frames, labelled_frame
+from mace_core.label.run import Labelled, label_frames, labelled_frame
 from mace_core.label.store import LabelStore
 from mace_core.label.theory import versions
+from mace_core.progress import Progress
 from mace_core.storage import read_json
 
 
@@ -24,11 +26,8 @@ def label_file(
     *,
     retry_failed: bool = False,
     threads: int = 1,
-) -> str:
+) -> None:
     """Label a file, or every N-th frame of it (``batch`` = "b/N"), and write ``out``.
-
-    Returns:
-        One line that says how it went.
 
     Raises:
         UserError: it could not work at all. Frames that failed raise nothing.
@@ -39,20 +38,35 @@ def label_file(
     _check_planned(config, settings.labeller, labels)
     # A scheduler's SIGTERM ends it as Ctrl-C does: the worker is stopped, the claims are let go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Progress("label" if batch is None else f"label {batch}") as progress:
+    with Progress(_title(config, batch), len(asked), "frame") as progress:
         outcomes = label_frames(
             asked,
             settings.labeller,
             labels,
             retry_failed=retry_failed,
             threads=threads,
-            report=progress,
+            report=lambda done, _: progress.update(len(done), _tally(done)),
         )
+        progress.line(f"{len(asked)} frames", _tally(outcomes))
     labelled = [
         labelled_frame(atoms, outcome) for atoms, outcome in zip(asked, outcomes, strict=True)
     ]
     write_frames(out, labelled)
-    return progress.line(outcomes, len(outcomes))
+
+
+def _title(config: Path, batch: str | None) -> str:
+    """E.g. ``gen 2 · labels 0/4``: the generation is known from a plan."""
+    generation = read_json(config)["generation"] if config.suffix == ".json" else None
+    return ("" if generation is None else f"gen {generation} · ") + f"labels {batch or ''}".strip()
+
+
+def _tally(done: list[Labelled]) -> str:
+    """What a reader would not expect, e.g. ``2 from the store · 1 timeout``."""
+    counts = Counter(str(outcome.record.status) for outcome in done)
+    counts.pop(LabelStatus.CONVERGED, None)
+    stored = sum(not outcome.computed for outcome in done)
+    parts = [f"{stored} from the store"] if stored else []
+    return " · ".join(parts + [f"{n} {status}" for status, n in sorted(counts.items())])
 
 
 def _slice(batch: str | None) -> slice:

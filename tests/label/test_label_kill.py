@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from mace_core.label.command import label_file
 folder = Path(sys.argv[1])
-print(label_file(folder / "in.extxyz", folder / "c.yaml", Path(sys.argv[2]), folder / "labels"))
+label_file(folder / "in.extxyz", folder / "c.yaml", Path(sys.argv[2]), folder / "labels")
 """
 
 
@@ -79,7 +79,7 @@ def none_alive(pids):
 def finished(driver, out):
     said, _ = driver.communicate(timeout=120)
     assert driver.returncode == 0
-    assert "8/8 frames" in said
+    assert "8 frames" in said
     frames = read_frames(out)
     assert [atoms.info["label_status"] for atoms in frames] == ["converged"] * len(frames)
     return frames

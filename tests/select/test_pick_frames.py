@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from walkers_on_disk import Campaign, distances, of_role, pair, spacing
 
+from mace_core.conventions import UNSTABLE_ENDS
 from mace_core.errors import UserError
 from mace_core.frames import frame_id
 from mace_core.select.candidates import Visited
@@ -69,7 +70,7 @@ def test_frames_say_why_and_carry_what_the_next_steps_need(tmp_path):
 def test_the_end_of_an_uncertain_walk_is_a_candidate_and_of_an_unstable_one_is_not(tmp_path):
     c = Campaign(tmp_path, max_frames=20, audit_frames=1)
     c.walker([(10, 5.0, 0.01), (15, 8.0, 1.2)], "uncertain")
-    for end in ("close_contact", "fragmented", "temperature_runaway", "energy_runaway", "not_a_number"):
+    for end in UNSTABLE_ENDS:
         c.walker([(14, 9.0, 0.05), (15, 10.0, 1.2)], end)
     content, frames = c.select()
     assert spacing(of_role(frames, "picked")) == [8.0]
