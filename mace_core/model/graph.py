@@ -117,9 +117,6 @@ def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
                 where=f"{atoms.get_chemical_formula()}, pbc {pbc.tolist()}, cell {cell.tolist()}",
                 mend="set the cell, or pbc=False",
             )
-        cell = atoms.cell.complete().array
-        if not pbc.all():
-            cell = _orthogonal_to_periodic(cell, pbc)
     finder = vesin.NeighborList(cutoff=r_max, full_list=True, sorted=True, n_threads=1)
     i, j, S = finder.compute(points=atoms.positions, box=cell, periodic=pbc, quantities="ijS")
     return np.stack([i, j]).astype(np.int64), S
@@ -170,12 +167,3 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         ),
         frame=torch.cat([g.frame + int(f) for g, f in zip(graphs, first_frame, strict=False)]),
     )
-
-
-def _orthogonal_to_periodic(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """The cell with directions that are not periodic replaced by normals to the periodic ones."""
-    cell = cell.copy()
-    cell[~pbc] = 0.0
-    _, _, basis = np.linalg.svd(cell[pbc])
-    cell[~pbc] = basis[int(pbc.sum()) :]
-    return cell

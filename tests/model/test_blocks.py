@@ -87,6 +87,15 @@ def test_seed_makes_the_weights():
     assert all(torch.equal(a[name].float(), single[name]) for name in a)
 
 
+def test_first_weights_have_the_spread_of_mace_torch():
+    """Unit normal, product weights divided by their number of paths."""
+    model = small_model(1, num_channels=32, max_ell=3)
+    for name, p in model.named_parameters():
+        n_paths = p.shape[1] if ".weights.L" in name else 1
+        spread = (p * n_paths).std().item()
+        assert spread == pytest.approx(1, abs=6 / p.numel() ** 0.5), name
+
+
 def test_making_a_model_leaves_the_global_random_state():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
