@@ -110,13 +110,12 @@ def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
             where=atoms.get_chemical_formula(),
         )
     cell = atoms.cell.array
-    if pbc.any():
-        if (np.linalg.norm(cell[pbc], axis=1) < 1e-8).any():
-            raise UserError(
-                "the frame is periodic in a direction without a lattice vector",
-                where=f"{atoms.get_chemical_formula()}, pbc {pbc.tolist()}, cell {cell.tolist()}",
-                mend="set the cell, or pbc=False",
-            )
+    if (np.linalg.norm(cell[pbc], axis=1) < 1e-8).any():
+        raise UserError(
+            "the frame is periodic in a direction without a lattice vector",
+            where=f"{atoms.get_chemical_formula()}, pbc {pbc.tolist()}, cell {cell.tolist()}",
+            mend="set the cell, or pbc=False",
+        )
     finder = vesin.NeighborList(cutoff=r_max, full_list=True, sorted=True, n_threads=1)
     i, j, S = finder.compute(points=atoms.positions, box=cell, periodic=pbc, quantities="ijS")
     return np.stack([i, j]).astype(np.int64), S
