@@ -67,7 +67,7 @@ class Seed(Section):
         description="rattled (and strained) copies in all, beside the structures themselves",
     )
     rattle_std: list[float] = Field(
-        [0.03, 0.08], min_length=1, description="Å; standard deviations, used in turn"
+        [0.03, 0.06], min_length=1, description="Å; standard deviations, used in turn"
     )
     strain_max: float = Field(
         0.05, ge=0, lt=0.5, description="largest strain component (periodic only)"
@@ -134,9 +134,7 @@ class Train(Section):
     lr_factor: float = Field(
         0.8, gt=0, lt=1, description="plateau schedule: lr is multiplied by it"
     )
-    scheduler_patience: int = Field(
-        20, ge=1, description="evaluations without progress before that"
-    )
+    scheduler_patience: int = Field(5, ge=1, description="evaluations without progress before that")
     patience: int = Field(
         100, ge=1, description="evaluations without progress before training stops"
     )
@@ -160,7 +158,7 @@ class Explore(Section):
     friction: float = Field(0.01, gt=0, description="1/fs, Langevin")
     save_interval: int = Field(10, ge=1, description="steps between frames kept")
     max_force_error: float = Field(
-        1000.0,
+        2000.0,
         gt=0,
         description="meV/Å; a walker stops at once when its calibrated uncertainty passes it",
     )
@@ -191,7 +189,7 @@ class Select(Section):
         8, ge=1, description="drawn at random from where the MD went: they measure the error"
     )
     window: tuple[float, float] = Field(
-        (50.0, 1500.0), description="meV/Å; calibrated uncertainty worth a label: [lower, upper]"
+        (50.0, 3000.0), description="meV/Å; calibrated uncertainty worth a label: [lower, upper]"
     )
     min_distance: float = Field(
         0.25,

@@ -21,12 +21,12 @@ and its weights are mace-torch's, block by block. Its edge vectors point the oth
 of odd l have the opposite sign there; energies, forces and stress are the same.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from ase.data import chemical_symbols
+from e3nn import o3
 
 from mace_core.config.sections import Model
 from mace_core.errors import UserError
@@ -222,8 +222,11 @@ def _check(a: Model, elements: list[int], E0s: Mapping[int, float]) -> int:
             where="E0s",
             mend="give the energy of the free atom, or data.E0s: average",
         )
-    scalars = re.fullmatch(r"\s*([1-9]\d*)x0e\s*", a.MLP_irreps)
-    if not scalars:
+    try:
+        irreps = o3.Irreps(a.MLP_irreps)
+    except ValueError:
+        irreps = o3.Irreps()
+    if irreps.dim == 0 or irreps.dim != irreps.count("0e"):
         raise UserError(
             f"MLP_irreps must be scalars, got {a.MLP_irreps!r}", where="model", mend="e.g. 16x0e"
         )
@@ -234,4 +237,4 @@ def _check(a: Model, elements: list[int], E0s: Mapping[int, float]) -> int:
             where="model",
             mend="lower max_L or raise max_ell",
         )
-    return int(scalars[1])
+    return irreps.dim
