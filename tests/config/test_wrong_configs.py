@@ -210,7 +210,7 @@ WRONG = {
     ),
     "window": (
         changed(METAL, select={"window": [50, 500]}),
-        ("explore.max_force_error", "1000", "select.window"),
+        ("explore.max_force_error", "2000", "select.window"),
     ),
 }
 
