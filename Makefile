@@ -25,7 +25,7 @@ demo: $(VENV)
 	snakemake --cores $(CORES)
 
 test: lint
-	OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)
 	ruff check

@@ -5,6 +5,9 @@ import os
 import time
 
 import pytest
+from ase import Atoms
+
+from mace_core.frames import write_frames
 
 pytestmark = pytest.mark.campaign
 
@@ -25,6 +28,14 @@ EACH_GENERATION = {
 
 def of_generation(calls, gen):
     return {rule: n for (rule, g), n in calls.items() if g == gen}
+
+
+def more_data(campaign):
+    frame = Atoms("Cu", [[0, 0, 0]], info={"REF_energy": 0.0})
+    frame.arrays["REF_forces"] = frame.positions
+    path = campaign.folder / "more.xyz"
+    write_frames(path, [frame])
+    return str(path)
 
 
 def test_from_nothing_to_the_end_and_beyond(fake_campaign):
@@ -54,11 +65,8 @@ def test_from_nothing_to_the_end_and_beyond(fake_campaign):
     assert "Nothing to be done" in campaign.run()
 
     # A raised limit: it goes on, with the new settings, and the generations before stay.
-    labelled = campaign.folder / "more.xyz"
-    labelled.write_text("1\n\nCu 0 0 0\n")
-    campaign.set(
-        {"campaign.max_generations": 3, "train.members": 3, "data.labelled": [str(labelled)]}
-    )
+    labelled = more_data(campaign)
+    campaign.set({"campaign.max_generations": 3, "train.members": 3, "data.labelled": [labelled]})
     assert "rule train_member:" in campaign.run("--dry-run")
     before, datasets = campaign.calls(), campaign.datasets()
     campaign.run()
@@ -80,9 +88,8 @@ def test_converged_campaign_stops_early_and_goes_on_with_new_data(fake_campaign)
     assert campaign.layout.assessed_generations() == [0, 1]
     assert "Nothing to be done" in campaign.run("--dry-run")
 
-    labelled = campaign.folder / "more.xyz"
-    labelled.write_text("1\n\nCu 0 0 0\n")
-    campaign.set({"data.labelled": [str(labelled)]})
+    labelled = more_data(campaign)
+    campaign.set({"data.labelled": [labelled]})
     campaign.run()
     assert campaign.layout.assessed_generations() == [0, 1, 2]
     assert of_generation(campaign.calls(), "01") == EACH_GENERATION

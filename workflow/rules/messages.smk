@@ -24,7 +24,7 @@ class Listener(logging.Handler):
         log = next(iter(record.log), "")
         self.logs.append(log)
         print(f"{record.rule_name} failed: {log}", file=sys.stderr)
-        for line in last_lines(log):
+        for line in last_lines(log) or ["no message: killed from outside, or out of memory"]:
             print(f"  {line}", file=sys.stderr)
         print(f"  by hand: {record.shellcmd}", file=sys.stderr, flush=True)
 
