@@ -37,7 +37,8 @@ if [ ! -x .venv/bin/python ]; then
   make_venv "$python"
 fi
 
-pip=(.venv/bin/python -m pip --disable-pip-version-check install --quiet)
+# Errors only: what a slow or partial mirror has to say is not the reader's business.
+pip=(.venv/bin/python -m pip --disable-pip-version-check install -qq)
 # First and by itself, so that an installed or configured CPU build is taken for it.
 "${pip[@]}" "$(grep '^torch==' constraints.txt)"
 "${pip[@]}" -c constraints.txt -e '.[dev]'
