@@ -18,7 +18,7 @@ help:
 
 install: $(VENV)
 
-$(VENV): pyproject.toml constraints.txt scripts/setup.sh
+$(VENV): pyproject.toml setup.py constraints.txt scripts/setup.sh $(wildcard mace_core/native/*.cpp mace_core/native/*.h)
 	@scripts/setup.sh
 
 demo: $(VENV)

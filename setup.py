@@ -1,0 +1,54 @@
+"""Compiles the native kernels; all else about the package is in pyproject.toml.
+
+Each variant is the same sources for another instruction set, as a shared library that
+:mod:`mace_core.native.loader` opens with ctypes: nothing is linked against Python or torch. A variant that
+cannot be compiled is left out, and the install goes on.
+"""
+
+import os
+import platform
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+NATIVE = Path("mace_core/native")
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+FLAGS += ["-fvisibility=hidden", "-g0"]
+V2 = ["-msse4.2", "-mpopcnt"]
+V3 = [*V2, "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]
+V4 = [*V3, *(f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl"))]
+if platform.machine().lower() in ("x86_64", "amd64"):
+    VARIANTS = {"v2": V2, "v3": V3, "v4": V4}
+elif platform.machine().lower() in ("aarch64", "arm64"):
+    VARIANTS = {"native": ["-mcpu=native"]}
+else:
+    VARIANTS = {"native": ["-march=native"]}
+
+
+class BuildKernels(build_ext):
+    """Gives each variant its own objects: all are made from files of the same names."""
+
+    def build_extension(self, ext):
+        shared = self.build_temp
+        self.build_temp = os.path.join(shared, ext.name)
+        try:
+            super().build_extension(ext)
+        finally:
+            self.build_temp = shared
+
+
+setup(
+    cmdclass={"build_ext": BuildKernels},
+    ext_modules=[
+        Extension(
+            f"mace_core.native._kernels_{variant}",
+            sources=sorted(map(str, NATIVE.glob("*.cpp"))),
+            depends=sorted(map(str, NATIVE.glob("*.h"))),
+            extra_compile_args=[*FLAGS, *flags],
+            language="c++",
+            optional=True,
+        )
+        for variant, flags in VARIANTS.items()
+    ],
+)
