@@ -1,8 +1,8 @@
 """Compiles the native kernels; all else about the package is in pyproject.toml.
 
 Each variant is the same sources for another instruction set, as a shared library that
-:mod:`mace_core.native.loader` opens with ctypes: nothing is linked against Python or torch. A variant that
-cannot be compiled is left out, and the install goes on.
+:mod:`mace_core.native.loader` opens with ctypes: nothing is linked against Python or torch. A
+variant that cannot be compiled is left out, and the install goes on.
 """
 
 import os
