@@ -100,7 +100,7 @@ class Outcome(StrEnum):
 
 
 # Versions of what is written to disk.
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2
 LABEL_FORMAT = 1
 PLAN_FORMAT = 1
 ASSESS_FORMAT = 1

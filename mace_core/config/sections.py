@@ -102,19 +102,46 @@ class Data(Section):
     )
 
 
+InteractionBlock = Literal[
+    "RealAgnosticInteractionBlock",
+    "RealAgnosticResidualInteractionBlock",
+    "RealAgnosticDensityInteractionBlock",
+    "RealAgnosticDensityResidualInteractionBlock",
+]
+
+
 class Model(Section):
     """The MACE architecture, in mace-torch's words."""
 
+    model: Literal["ScaleShiftMACE", "MACE"] = Field(
+        "ScaleShiftMACE", description="MACE: interaction energies are neither scaled nor shifted"
+    )
     r_max: float = Field(5.0, gt=0, description="Å, cutoff")
-    num_radial_basis: int = Field(8, ge=1, description="Bessel functions")
+    radial_type: Literal["bessel", "gaussian", "chebyshev"] = Field(
+        "bessel", description="basis of the distance"
+    )
+    num_radial_basis: int = Field(8, ge=1, description="functions in that basis")
     num_cutoff_basis: int = Field(5, ge=2, description="p of the polynomial cutoff")
-    max_ell: int = Field(3, ge=0, le=4, description="spherical harmonics up to this l")
-    correlation: int = Field(3, ge=1, le=4, description="ν: body order minus one of each layer")
+    distance_transform: Literal["None", "Agnesi", "Soft"] = Field(
+        "None", description="of the distance before the basis, by the pair's covalent radii"
+    )
+    pair_repulsion: bool = Field(False, description="ZBL repulsion at short distances")
+    max_ell: int = Field(3, ge=0, le=6, description="spherical harmonics up to this l")
+    correlation: int = Field(3, ge=1, le=5, description="ν: body order minus one of each layer")
     num_interactions: int = Field(2, ge=1, description="message-passing layers")
+    interaction_first: InteractionBlock = Field(
+        "RealAgnosticResidualInteractionBlock", description="block of the first layer"
+    )
+    interaction: InteractionBlock = Field(
+        "RealAgnosticResidualInteractionBlock", description="block of the other layers"
+    )
     num_channels: int = Field(32, ge=1, description="channels k of each irrep")
-    max_L: int = Field(1, ge=0, le=3, description="largest L of the messages between layers")
-    MLP_irreps: str = Field("16x0e", description="hidden irreps of the last readout")
+    max_L: int = Field(1, ge=0, le=4, description="largest L of the messages between layers")
+    MLP_irreps: str = Field("16x0e", description="hidden irreps of the last readout, of each head")
     radial_MLP: list[int] = Field([64, 64, 64], description="widths of the radial network")
+    heads: list[str] = Field(
+        ["Default"], min_length=1, description="energies learnt at once, e.g. levels of theory"
+    )
 
 
 class Train(Section):

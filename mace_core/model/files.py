@@ -73,6 +73,8 @@ def load_model(folder: str | Path, dtype: torch.dtype | None = None, device: str
             mend="the two were written by different runs: write the model again",
         )
     tensors = load_tensors((folder / WEIGHTS).read_bytes())
+    if description["format"] == 1 and "E0" in tensors:
+        tensors["E0"] = tensors["E0"].reshape(1, -1)  # there was one head only
     elements = [chemical_symbols.index(symbol) for symbol in description["elements"]]
     try:
         architecture = Model(**description["architecture"])

@@ -24,6 +24,8 @@ class Graph:
         cell: [n_frames, 3, 3] rows are lattice vectors, Å.
         periodic: [n_frames] bool: periodic in all three directions, so that stress is defined.
         frame: [n_atoms] which frame an atom belongs to.
+        head: [n_frames] index of the model's head that is asked for each frame, −1 for its default
+            one; None: the default one for all.
     """
 
     positions: torch.Tensor
@@ -33,6 +35,7 @@ class Graph:
     cell: torch.Tensor
     periodic: torch.Tensor
     frame: torch.Tensor
+    head: torch.Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -65,7 +68,8 @@ class Graph:
 
     def to(self, device: str | torch.device) -> "Graph":
         """The same graph on a device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: t.to(device) for n, t in tensors.items() if t is not None})
 
 
 def species_of(numbers: np.ndarray, elements: Sequence[int]) -> np.ndarray:
@@ -122,7 +126,11 @@ def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def graph_of(
-    atoms: Atoms, r_max: float, elements: Sequence[int], dtype: torch.dtype = torch.float64
+    atoms: Atoms,
+    r_max: float,
+    elements: Sequence[int],
+    dtype: torch.dtype = torch.float64,
+    head: int | None = None,
 ) -> Graph:
     """One frame as a graph.
 
@@ -131,6 +139,7 @@ def graph_of(
         r_max: cutoff, Å.
         elements: atomic numbers in the order of the model.
         dtype: of positions and cell.
+        head: index of the model's head that is asked; None for its default one.
 
     Raises:
         UserError: an element that is not in ``elements``; a periodic direction without cell.
@@ -145,6 +154,7 @@ def graph_of(
         cell=torch.tensor(atoms.cell.array, dtype=dtype).unsqueeze(0),
         periodic=torch.tensor([bool(atoms.pbc.all())]),
         frame=torch.zeros(len(atoms), dtype=torch.int64),
+        head=None if head is None else torch.tensor([head]),
     )
 
 
@@ -157,10 +167,17 @@ def batch(graphs: Sequence[Graph]) -> Graph:
     together = {
         f.name: torch.cat([getattr(g, f.name) for g in graphs])
         for f in fields(Graph)
-        if f.name not in ("edge_index", "frame")
+        if f.name not in ("edge_index", "frame", "head")
     }
+    head = None
+    if any(g.head is not None for g in graphs):
+        default = [torch.full((g.n_frames,), -1, device=g.cell.device) for g in graphs]
+        head = torch.cat(
+            [d if g.head is None else g.head for g, d in zip(graphs, default, strict=True)]
+        )
     return Graph(
         **together,
+        head=head,
         edge_index=torch.cat(
             [g.edge_index + int(a) for g, a in zip(graphs, first_atom, strict=False)], dim=1
         ),

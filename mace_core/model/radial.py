@@ -1,7 +1,6 @@
-"""Radial functions R(r): a Bessel basis with a smooth cutoff, mixed by a small network.
+"""Radial functions R(r): a fixed basis with a smooth cutoff, mixed by a small network.
 
-Gasteiger et al., arXiv 2003.03123, eq. 7 (Bessel basis) and 8 (polynomial cutoff); the network is
-the learnable radial part of arXiv 2206.07697, eq. 8.
+The network is the learnable radial part of arXiv 2206.07697, eq. 8.
 """
 
 import math
@@ -9,35 +8,98 @@ from itertools import pairwise
 
 import torch
 
-from mace_core.model.initial import normal
+from mace_core.model.cutoff import polynomial_cutoff
+from mace_core.model.initial import FirstWeights
 
 #: 1/√⟨silu(x)²⟩ for normal x: keeps activations at unit variance. The value is the one in
 #: mace-torch's models (e3nn's normalize2mom, a mean over a million draws).
 SILU_FACTOR = 1.6791767923989418
 
 
-class RadialBasis(torch.nn.Module):
-    """√(2/r_max) sin(n π r / r_max)/r times a polynomial that is 1 at 0 and 0 from r_max on.
+class BesselBasis(torch.nn.Module):
+    """√(2/r_max) sin(n π r / r_max)/r for n = 1 …; Gasteiger et al., arXiv 2003.03123, eq. 7."""
 
-    Args:
-        r_max: cutoff, Å.
-        num_basis: n = 1 … num_basis.
-        p: order of the cutoff; p − 1 derivatives vanish at 0 and two at r_max.
-        dtype: of the basis.
-    """
-
-    def __init__(self, r_max: float, num_basis: int, p: int, dtype: torch.dtype):
+    def __init__(self, r_max: float, num_basis: int, dtype: torch.dtype):
         super().__init__()
-        self.r_max, self.p = r_max, p
+        self.prefactor = math.sqrt(2 / r_max)
         frequencies = torch.arange(1, num_basis + 1, dtype=torch.float64) * (math.pi / r_max)
         self.register_buffer("frequencies", frequencies.to(dtype), persistent=False)
 
     def forward(self, r: torch.Tensor) -> torch.Tensor:
-        """[n_edges, 1] lengths in Å → [n_edges, num_basis]."""
-        p, x = self.p, r / self.r_max
-        polynomial = 1 - x**p * ((p + 1) * (p + 2) / 2 - p * (p + 2) * x + p * (p + 1) / 2 * x * x)
-        cutoff = polynomial * (x < 1)
-        return torch.sin(r * self.frequencies) * (cutoff * math.sqrt(2 / self.r_max) / r)
+        """[n, 1] → [n, num_basis]."""
+        return torch.sin(r * self.frequencies) * (self.prefactor / r)
+
+
+class GaussianBasis(torch.nn.Module):
+    """exp(−(r − r_n)² / 2 d²), centres r_n from 0 to r_max at distances d."""
+
+    def __init__(self, r_max: float, num_basis: int, dtype: torch.dtype):
+        super().__init__()
+        self.coefficient = -0.5 / (r_max / (num_basis - 1)) ** 2
+        centres = torch.linspace(0, r_max, num_basis, dtype=torch.float64)
+        self.register_buffer("centres", centres.to(dtype), persistent=False)
+
+    def forward(self, r: torch.Tensor) -> torch.Tensor:
+        """[n, 1] → [n, num_basis]."""
+        return torch.exp(self.coefficient * (r - self.centres) ** 2)
+
+
+class ChebyshevBasis(torch.nn.Module):
+    """T_n(r) for n = 1 …, of the distance itself, as in mace-torch.
+
+    Beyond 1 these grow like (2 r)ⁿ/2: meant for a transformed distance, which lies below 1.
+    """
+
+    def __init__(self, r_max: float, num_basis: int, dtype: torch.dtype):
+        super().__init__()
+        self.num_basis = num_basis
+
+    def forward(self, r: torch.Tensor) -> torch.Tensor:
+        """[n, 1] → [n, num_basis]."""
+        T = [torch.ones_like(r), r]
+        while len(T) <= self.num_basis:
+            T.append(2 * r * T[-1] - T[-2])
+        return torch.cat(T[1:], dim=1)
+
+
+BASES = {"bessel": BesselBasis, "gaussian": GaussianBasis, "chebyshev": ChebyshevBasis}
+
+
+class RadialBasis(torch.nn.Module):
+    """The basis of the (transformed) distance, times a polynomial in the distance.
+
+    Args:
+        basis: one of :data:`BASES`.
+        p: order of the cutoff.
+        r_max: cutoff, Å.
+        transform: of distances before the basis, see :mod:`mace_core.model.transform`; or None.
+    """
+
+    def __init__(
+        self,
+        basis: torch.nn.Module,
+        p: int,
+        r_max: float,
+        transform: torch.nn.Module | None = None,
+    ):
+        super().__init__()
+        self.basis, self.transform = basis, transform
+        self.p, self.r_max = p, r_max
+
+    def forward(
+        self, r: torch.Tensor, pair: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Radial features of edges.
+
+        Args:
+            r: [n_edges, 1] Å.
+            pair: elements of receivers and senders, indices [n_edges] each; for transforms only.
+
+        Returns:
+            [n_edges, num_basis].
+        """
+        x = r if self.transform is None else self.transform(r, pair)
+        return self.basis(x) * polynomial_cutoff(r / self.r_max, self.p)
 
 
 class RadialMLP(torch.nn.Module):
@@ -45,15 +107,12 @@ class RadialMLP(torch.nn.Module):
 
     Args:
         widths: of input, hidden layers and output.
-        generator: source of the first weights.
-        dtype: of the weights.
+        first: source of the first weights.
     """
 
-    def __init__(self, widths: list[int], generator: torch.Generator, dtype: torch.dtype):
+    def __init__(self, widths: list[int], first: FirstWeights):
         super().__init__()
-        self.weights = torch.nn.ParameterList(
-            normal((n, m), generator, dtype) for n, m in pairwise(widths)
-        )
+        self.weights = torch.nn.ParameterList(first.normal((n, m)) for n, m in pairwise(widths))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n_edges, widths[0]] → [n_edges, widths[-1]]."""

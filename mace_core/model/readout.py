@@ -1,33 +1,52 @@
-"""From node features to site energies (arXiv 2206.07697, eq. 13)."""
+"""From node features to site energies (arXiv 2206.07697, eq. 13), one for each head.
+
+A head is one of several energies that a model learns at once, such as two levels of theory.
+"""
 
 import torch
 
-from mace_core.model.initial import normal
+from mace_core.model.initial import FirstWeights
 from mace_core.model.radial import SILU_FACTOR
 
 
 class LinearReadout(torch.nn.Module):
     """A linear map of the invariant features: all layers but the last."""
 
-    def __init__(self, channels: int, generator: torch.Generator, dtype: torch.dtype):
+    def __init__(self, channels: int, n_heads: int, first: FirstWeights):
         super().__init__()
-        self.weight = normal((channels, 1), generator, dtype)
+        self.weight = first.normal((channels, n_heads))
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
-        """[n_atoms, D, C] → [n_atoms]; reads l = 0 only."""
-        return (h[:, 0] @ (self.weight * len(self.weight) ** -0.5)).squeeze(1)
+        """[n_atoms, D, C] → [n_atoms, n_heads]; reads l = 0 only."""
+        return h[:, 0] @ (self.weight * len(self.weight) ** -0.5)
 
 
 class MLPReadout(torch.nn.Module):
-    """One hidden layer of SiLU: the last layer."""
+    """One hidden layer of SiLU: the last layer. Each head has hidden units of its own.
 
-    def __init__(self, channels: int, hidden: int, generator: torch.Generator, dtype: torch.dtype):
+    ``weight_1`` [C, n_heads · H] and ``weight_2`` [n_heads · H, n_heads], hidden units ordered
+    (head, unit). Of the second only the blocks from a head's units to that head act; the rest is
+    there as in mace-torch, and so is its normalisation by all units.
+
+    Args:
+        channels: C.
+        hidden: H, hidden units of each head.
+        n_heads: number of heads.
+        first: source of the first weights.
+    """
+
+    def __init__(self, channels: int, hidden: int, n_heads: int, first: FirstWeights):
         super().__init__()
-        self.weight_1 = normal((channels, hidden), generator, dtype)
-        self.weight_2 = normal((hidden, 1), generator, dtype)
+        self.n_heads = n_heads
+        self.weight_1 = first.normal((channels, n_heads * hidden))
+        self.weight_2 = first.normal((n_heads * hidden, n_heads))
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
-        """[n_atoms, D, C] → [n_atoms]; reads l = 0 only."""
+        """[n_atoms, D, C] → [n_atoms, n_heads]; reads l = 0 only."""
         hidden = h[:, 0] @ (self.weight_1 * len(self.weight_1) ** -0.5)
         hidden = torch.nn.functional.silu(hidden)
-        return (hidden @ (self.weight_2 * (SILU_FACTOR * len(self.weight_2) ** -0.5))).squeeze(1)
+        weight = self.weight_2 * (SILU_FACTOR * len(self.weight_2) ** -0.5)
+        if self.n_heads == 1:
+            return hidden @ weight
+        own = weight.unflatten(0, (self.n_heads, -1)).diagonal(dim1=0, dim2=2)  # [H, n_heads]
+        return torch.einsum("nhu,uh->nh", hidden.unflatten(1, (self.n_heads, -1)), own)
