@@ -143,6 +143,19 @@ class Model(Section):
         ["Default"], min_length=1, description="energies learnt at once, e.g. levels of theory"
     )
 
+    @model_validator(mode="after")
+    def _possible(self):
+        if self.num_interactions > 1 and self.max_L > self.max_ell * self.correlation:
+            raise ValueError(
+                f"max_L {self.max_L} cannot be reached with max_ell {self.max_ell} and "
+                f"correlation {self.correlation}"
+            )
+        if self.radial_type == "gaussian" and self.num_radial_basis < 2:
+            raise ValueError("Gaussians need num_radial_basis of at least 2")
+        if len(set(self.heads)) < len(self.heads):
+            raise ValueError(f"two heads of one name: {', '.join(self.heads)}")
+        return self
+
 
 class Train(Section):
     """Training of each committee member."""

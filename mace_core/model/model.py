@@ -15,7 +15,8 @@ E_i = Σ_t R_t(h_i^t)   ``readouts[t]``: linear, an MLP for the last           `
 F_i, σ                 ``out.forces``, ``out.stress``                         ``derivatives.py``
 =====================  =====================================================================
 
-Beyond the paper: ``pair_repulsion`` (``zbl.py``), scale and shift, and several energies (heads).
+Beyond the paper: ``pair_repulsion`` (``zbl.py``), scale and shift, and several energies
+(``heads.py``).
 
 All irreps have natural parity (−1)^l and C channels; arrays are [atoms, (l m), channels]. The
 function is that of mace-torch's MACE and ScaleShiftMACE with its agnostic interaction blocks, and
@@ -27,7 +28,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from ase.data import chemical_symbols
 from e3nn import o3
 
 from mace_core.config.sections import Model
@@ -36,12 +36,14 @@ from mace_core.model import derivatives
 from mace_core.model.angular import spherical_harmonics
 from mace_core.model.embedding import NodeEmbedding
 from mace_core.model.graph import Graph
+from mace_core.model.heads import default_head, head_of_atoms, one_for_each, table_of_E0s
 from mace_core.model.initial import FirstWeights
 from mace_core.model.interaction import BLOCKS, Interaction
 from mace_core.model.layer import Layer
 from mace_core.model.product import Product
 from mace_core.model.radial import BASES, RadialBasis
 from mace_core.model.readout import LinearReadout, MLPReadout
+from mace_core.model.scale_shift import ScaleShift
 from mace_core.model.transform import TRANSFORMS
 from mace_core.model.zbl import ZBLRepulsion
 from mace_core.ops.a_basis import Edges
@@ -64,25 +66,6 @@ class Output:
     stress: torch.Tensor | None
 
 
-class ScaleShift(torch.nn.Module):
-    """Interaction energies in eV: scale · x + shift, for each atom.
-
-    Args:
-        scale: of each head.
-        shift: of each head, eV.
-        dtype: of both.
-    """
-
-    def __init__(self, scale: Sequence[float], shift: Sequence[float], dtype: torch.dtype):
-        super().__init__()
-        self.register_buffer("scale", torch.tensor(scale, dtype=dtype))
-        self.register_buffer("shift", torch.tensor(shift, dtype=dtype))
-
-    def forward(self, x: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-        """[n_atoms], and each atom's head → [n_atoms]."""
-        return self.scale.index_select(0, head) * x + self.shift.index_select(0, head)
-
-
 class MACE(torch.nn.Module):
     """The potential.
 
@@ -103,7 +86,8 @@ class MACE(torch.nn.Module):
             "default" in any case of letters; None where there is no such head.
 
     Raises:
-        UserError: an element without E0, or an architecture that has no such model.
+        UserError: an element without E0, MLP_irreps that are not scalars, or scales, shifts or
+            E0s that do not belong to the heads.
     """
 
     def __init__(
@@ -125,10 +109,10 @@ class MACE(torch.nn.Module):
         self.dtype = dtype
         self.r_max = a.r_max
         self.heads = list(a.heads)
-        hidden, n_heads, n_elements = _check(a), len(self.heads), len(self.elements)
-        self.default_head = _default_head(self.heads)
+        n_heads, n_elements = len(self.heads), len(self.elements)
+        self.default_head = default_head(self.heads)
         # In float64 always: total energies are large, and float32 would round them to meV.
-        E0 = torch.tensor(_table(E0s, self.heads, self.elements), dtype=torch.float64)
+        E0 = torch.tensor(table_of_E0s(E0s, self.heads, self.elements), dtype=torch.float64)
         self.register_buffer("E0", E0)
 
         transform = TRANSFORMS.get(a.distance_transform)
@@ -157,7 +141,7 @@ class MACE(torch.nn.Module):
             self.products.append(Product(layer, a.correlation, first))
             # As in mace-torch, a model of one layer has a linear readout only.
             self.readouts.append(
-                MLPReadout(a.num_channels, hidden, n_heads, first)
+                MLPReadout(a.num_channels, _width(a.MLP_irreps), n_heads, first)
                 if last and t > 0
                 else LinearReadout(a.num_channels, n_heads, first)
             )
@@ -165,7 +149,9 @@ class MACE(torch.nn.Module):
         self.pair_repulsion = repulsion if a.pair_repulsion else None
         if a.model == "MACE":
             scale, shift = 1.0, 0.0
-        self.scale_shift = ScaleShift(_of_heads(scale, n_heads), _of_heads(shift, n_heads), dtype)
+        self.scale_shift = ScaleShift(
+            one_for_each(scale, self.heads), one_for_each(shift, self.heads), dtype
+        )
 
     def forward(
         self, graph: Graph, forces: bool = True, stress: bool = False, training: bool = False
@@ -181,7 +167,7 @@ class MACE(torch.nn.Module):
         Raises:
             UserError: a frame names no head and the model has no default one.
         """
-        head = self._head_of_atoms(graph)
+        head = head_of_atoms(graph, self.heads, self.default_head)
         with torch.set_grad_enabled(training or forces or stress):
             vectors = graph.vectors().detach()
             vectors.requires_grad_(forces or stress)
@@ -264,69 +250,15 @@ class MACE(torch.nn.Module):
                     parts.append((-1) ** l * of_l.flatten(1))
             return torch.cat(parts, dim=1)
 
-    def _head_of_atoms(self, graph: Graph) -> torch.Tensor:
-        """[n_atoms] index of each atom's head."""
-        head = graph.frame.new_full((graph.n_frames,), -1) if graph.head is None else graph.head
-        if self.default_head is not None:
-            head = torch.where(head < 0, self.default_head, head)
-        elif bool((head < 0).any()):
-            raise UserError(
-                "a frame does not say which head it wants",
-                where=f"the model's heads are {', '.join(self.heads)}, none of them the default",
-                mend="name one of them",
-            )
-        return head.index_select(0, graph.frame)
 
-
-def _default_head(heads: list[str]) -> int | None:
-    named = [k for k, name in enumerate(heads) if len(heads) == 1 or name.lower() == "default"]
-    return named[0] if named else None
-
-
-def _of_heads(value: float | Sequence[float], n_heads: int) -> list[float]:
-    """One number for each head."""
-    values = list(value) if isinstance(value, Sequence) else [value] * n_heads
-    if len(values) != n_heads:
-        raise UserError(f"{len(values)} scales or shifts for {n_heads} heads", where="model.heads")
-    return [float(x) for x in values]
-
-
-def _table(E0s: Mapping, heads: list[str], elements: list[int]) -> list[list[float]]:
-    """[n_heads][n_elements] eV."""
-    by_head = E0s if isinstance(next(iter(E0s.values()), None), Mapping) else None
-    rows = []
-    for head in heads:
-        row = E0s if by_head is None else by_head.get(head, {})
-        missing = [chemical_symbols[z] for z in elements if z not in row]
-        if missing:
-            raise UserError(
-                f"no E0 for {', '.join(missing)}",
-                where="E0s" if by_head is None else f"E0s of head {head}",
-                mend="give the energy of the free atom, or data.E0s: average",
-            )
-        rows.append([float(row[z]) for z in elements])
-    return rows
-
-
-def _check(a: Model) -> int:
-    """Refuses what makes no model; returns the width of a head's hidden layer in the readout."""
-    if len(set(a.heads)) < len(a.heads):
-        raise UserError(f"two heads of one name: {', '.join(a.heads)}", where="model.heads")
-    if a.radial_type == "gaussian" and a.num_radial_basis < 2:
-        raise UserError("Gaussians need num_radial_basis of at least 2", where="model")
+def _width(MLP_irreps: str) -> int:
+    """Hidden units of a head's readout; refuses what is not a sum of scalars."""
     try:
-        irreps = o3.Irreps(a.MLP_irreps)
+        irreps = o3.Irreps(MLP_irreps)
     except ValueError:
         irreps = o3.Irreps()
     if irreps.dim == 0 or irreps.dim != irreps.count("0e"):
         raise UserError(
-            f"MLP_irreps must be scalars, got {a.MLP_irreps!r}", where="model", mend="e.g. 16x0e"
-        )
-    if a.num_interactions > 1 and a.max_L > a.max_ell * a.correlation:
-        raise UserError(
-            f"max_L {a.max_L} cannot be reached with max_ell {a.max_ell} and correlation "
-            f"{a.correlation}",
-            where="model",
-            mend="lower max_L or raise max_ell",
+            f"MLP_irreps must be scalars, got {MLP_irreps!r}", where="model", mend="e.g. 16x0e"
         )
     return irreps.dim
