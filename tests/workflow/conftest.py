@@ -87,6 +87,8 @@ class Campaign:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A suite in the background of a script ignores Ctrl-C, and so would its children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def kill(self, snakemake: subprocess.Popen, *, with_children: bool) -> list[psutil.Process]:
