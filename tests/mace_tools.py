@@ -36,6 +36,48 @@ SMALL = {
 }
 
 
+_FIRST, _RESIDUAL, _DENSITY, _DENSITY_RESIDUAL = (
+    f"RealAgnostic{kind}InteractionBlock" for kind in ("", "Residual", "Density", "DensityResidual")
+)
+#: Between them all kinds of blocks, bases and transforms; a test holds this to be so.
+ARCHITECTURES = {
+    "two layers": {},
+    "scalars only": {"max_L": 0, "max_ell": 3},
+    "three layers, L = 2": {"num_interactions": 3, "max_L": 2, "correlation": 2},
+    "one layer, ν = 4": {"num_interactions": 1, "correlation": 4, "max_ell": 1},
+    "max_L above max_ell": {"max_ell": 1, "max_L": 2, "correlation": 2},
+    "the paper's first layer": {"interaction_first": _FIRST, "max_ell": 3, "correlation": 2},
+    "no residuals, no scale, repulsion": {
+        "interaction_first": _FIRST,
+        "interaction": _FIRST,
+        "model": "MACE",
+        "pair_repulsion": True,
+        "num_interactions": 3,
+        "correlation": 2,
+    },
+    "foundation": {
+        "interaction_first": _DENSITY,
+        "interaction": _DENSITY_RESIDUAL,
+        "distance_transform": "Agnesi",
+        "pair_repulsion": True,
+        "correlation": 2,
+    },
+    "density in both layers, Chebyshev": {
+        "interaction_first": _DENSITY_RESIDUAL,
+        "interaction": _DENSITY,
+        "radial_type": "chebyshev",
+        "distance_transform": "Agnesi",
+        "correlation": 2,
+    },
+    "soft distances, Gaussians, two heads": {
+        "radial_type": "gaussian",
+        "distance_transform": "Soft",
+        "heads": ["other", "Default"],
+        "correlation": 2,
+    },
+}
+
+
 def small_model(seed: int = 0, dtype=torch.float64, scale=1.3, shift=-0.4, **changes) -> MACE:
     """A small random model of H, C and O."""
     architecture = Model(**(SMALL | changes))

@@ -6,14 +6,16 @@ import torch
 from e3nn import o3
 from hypothesis import given
 from hypothesis import strategies as st
-from mace_tools import ELEMENTS, TOLERANCE, crystal, ethanol, small_model
+from mace_tools import ARCHITECTURES, ELEMENTS, TOLERANCE, crystal, ethanol, small_model
+from pydantic import ValidationError
 
 from mace_core.config.sections import Model
 from mace_core.errors import UserError
+from mace_core.model import unsupported
 from mace_core.model.angular import spherical_harmonics
 from mace_core.model.graph import graph_of
 from mace_core.model.model import MACE
-from mace_core.model.radial import SILU_FACTOR, RadialBasis
+from mace_core.model.radial import SILU_FACTOR
 
 
 @given(st.integers(0, 4), st.integers(0, 2**32 - 1))
@@ -29,30 +31,6 @@ def test_spherical_harmonics_are_those_of_e3nn(max_ell, seed):
     )
 
 
-def test_bessel_functions_are_orthonormal():
-    """∫ j_n j_m r² dr = δ_nm over [0, r_max], with the cutoff divided out."""
-    basis = RadialBasis(4.0, 6, 5, torch.float64)
-    r = torch.linspace(1e-6, 4.0 - 1e-3, 40001, dtype=torch.float64).unsqueeze(1)
-    x = r / 4.0
-    cutoff = 1 - 21 * x**5 + 35 * x**6 - 15 * x**7
-    j = basis(r) / cutoff
-    overlap = torch.trapezoid(j.T.unsqueeze(1) * j.T.unsqueeze(0) * r.T**2, r[:, 0])
-    torch.testing.assert_close(overlap, torch.eye(6, dtype=torch.float64), atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("p", [2, 5, 6])
-def test_radial_basis_ends_smoothly(p):
-    """Value, first and second derivative vanish at r_max, and stay zero beyond."""
-    basis = RadialBasis(3.0, 4, p, torch.float64)
-    r = torch.tensor([[3.0 - 1e-5], [3.0], [3.1]], dtype=torch.float64, requires_grad=True)
-    value = basis(r)
-    (first,) = torch.autograd.grad(value.sum(), r, create_graph=True)
-    (second,) = torch.autograd.grad(first.sum(), r)
-    assert value[0].abs().max() < 1e-12 and first[0].abs() < 1e-7 and second[0].abs() < 1e-1
-    for x in (value, first, second):
-        assert not x[1:].any()
-
-
 def test_silu_factor():
     """1/√⟨silu²⟩ over a unit normal; mace-torch's value is a mean over a million draws."""
     x = torch.linspace(-12, 12, 200001, dtype=torch.float64)
@@ -61,10 +39,12 @@ def test_silu_factor():
     assert second_moment.rsqrt().item() == pytest.approx(SILU_FACTOR, rel=2e-3)
 
 
-def test_float32_follows_float64():
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_float32_follows_float64(architecture):
+    changes = ARCHITECTURES[architecture]
     for atoms in (ethanol(), crystal()):
         double, single = (
-            small_model(5, dtype)(graph_of(atoms, 3.5, ELEMENTS, dtype), stress=True)
+            small_model(5, dtype, **changes)(graph_of(atoms, 3.5, ELEMENTS, dtype), stress=True)
             for dtype in (torch.float64, torch.float32)
         )
         assert single.forces.dtype == torch.float32
@@ -119,10 +99,22 @@ def test_descriptors_are_invariant_features_of_all_layers():
     torch.testing.assert_close(model.descriptors(graph), expected)
 
 
+def test_all_descriptors_are_ordered_by_layer_l_channel_m():
+    """As mace-torch's node_feats: its edges point the other way, so odd l change sign."""
+    model = small_model(9, max_L=2)
+    graph = graph_of(ethanol(), 3.5, ELEMENTS)
+    h, last = model.features(graph, graph.vectors())
+    found = model.descriptors(graph, invariants_only=False)
+    assert found.shape == (9, 4 * (1 + 3 + 5) + 4)
+    assert found[3, 4 + 3 * 2 + 1] == -h[3, 1 + 1, 2]  # l = 1, second m, third channel
+    assert found[3, 4 * 4 + 5 * 1 + 4] == h[3, 4 + 4, 1]  # l = 2, fifth m, second channel
+    assert torch.equal(found[:, -4:], last[:, 0])
+
+
 def test_elements_are_sorted():
     E0s = {8: -3.0, 1: -1.0, 6: -2.0}
     a, b = (MACE(Model(num_channels=2), order, E0s, 5.0) for order in ([8, 1, 6], [1, 6, 8]))
-    assert a.elements == [1, 6, 8] and a.E0.tolist() == [-1.0, -2.0, -3.0]
+    assert a.elements == [1, 6, 8] and a.E0.tolist() == [[-1.0, -2.0, -3.0]]
     graph = graph_of(ethanol(), 5.0, a.elements)
     assert a(graph).energy.item() == b(graph).energy.item()
 
@@ -131,9 +123,18 @@ def test_scale_and_shift():
     graph = graph_of(ethanol(), 3.5, ELEMENTS)
     one, two = small_model(1, scale=1.0, shift=0.0), small_model(1, scale=2.0, shift=0.5)
     a, b = one(graph), two(graph)
-    E0 = one.E0[graph.species]
+    E0 = one.E0[0, graph.species]
     torch.testing.assert_close(b.node_energy - E0, 2 * (a.node_energy - E0) + 0.5)
     torch.testing.assert_close(b.forces, 2 * a.forces)
+
+
+def test_a_MACE_has_neither_scale_nor_shift():
+    graph = graph_of(ethanol(), 3.5, ELEMENTS)
+    plain, one = (
+        small_model(1, scale=3.0, shift=2.0, model="MACE"),
+        small_model(1, scale=1, shift=0),
+    )
+    assert torch.equal(plain(graph).energy, one(graph).energy)
 
 
 def test_missing_E0():
@@ -141,14 +142,28 @@ def test_missing_E0():
         MACE(Model(), [1, 6, 8], {1: 0.0}, 5.0)
 
 
+@pytest.mark.parametrize("irreps", ["16x0e+4x1o", "sixteen", ""])
+def test_readouts_of_other_than_scalars(irreps):
+    with pytest.raises(UserError, match="must be scalars"):
+        small_model(MLP_irreps=irreps)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"MLP_irreps": "16x0e+4x1o"}, "must be scalars"),
-        ({"MLP_irreps": "sixteen"}, "must be scalars"),
         ({"max_ell": 0, "max_L": 1}, "max_L 1 cannot be reached"),
+        ({"radial_type": "gaussian", "num_radial_basis": 1}, "num_radial_basis of at least 2"),
+        ({"heads": ["a", "a"]}, "two heads of one name: a, a"),
+        ({"interaction": "RealAgnosticAttResidualInteractionBlock"}, "interaction"),
     ],
 )
 def test_impossible_architectures(changes, message):
-    with pytest.raises(UserError, match=message):
-        small_model(**changes)
+    with pytest.raises(ValidationError, match=message):
+        Model(**changes)
+
+
+def test_what_is_not_supported_is_not_accepted():
+    for key, names in (("interaction", unsupported.INTERACTIONS), ("model", unsupported.MODELS)):
+        for name in names:
+            with pytest.raises(ValidationError, match=key):
+                Model(**{key: name})

@@ -1,8 +1,19 @@
+"""F = −∂E/∂r, σ = (1/V) ∂E/∂ε, and the derivatives of a loss on them, against differences."""
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from mace_tools import ELEMENTS, FRAMES, TOLERANCE, crystal, ethanol, small_cell, small_model
+from mace_tools import (
+    ARCHITECTURES,
+    ELEMENTS,
+    FRAMES,
+    TOLERANCE,
+    crystal,
+    ethanol,
+    small_cell,
+    small_model,
+)
 
 from mace_core.model.graph import batch, graph_of
 
@@ -56,6 +67,28 @@ def test_stress_is_the_strain_derivative(make):
             assert numeric == pytest.approx(stress[a, b], abs=TOLERANCE["finite_difference"])
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_derivative_along_a_deformation(architecture, frame):
+    """dE/dt = −Σ_i F_i · u_i + V σ : ε for r → (1 + t ε)(r + t u), of every architecture."""
+    model = small_model(6, **ARCHITECTURES[architecture])
+    atoms, rng = FRAMES[frame](6), np.random.default_rng(6)
+    u, strain = rng.normal(size=(len(atoms), 3)), rng.normal(size=(3, 3))
+    strain = (strain + strain.T) / 2 * bool(atoms.pbc.all())
+    out = model(graph_of(atoms, model.r_max, ELEMENTS), stress=True)
+
+    def deformed(t):
+        copy = atoms.copy()
+        copy.positions += t * u
+        copy.set_cell(atoms.cell.array @ (np.eye(3) + t * strain), scale_atoms=True)
+        return model(graph_of(copy, model.r_max, ELEMENTS), forces=False).energy.item()
+
+    work = (out.stress[0].numpy() * strain).sum() * atoms.get_volume() if strain.any() else 0.0
+    work -= (out.forces.numpy() * u).sum()
+    assert abs(work) > 1e-3
+    assert central(deformed) == pytest.approx(work, abs=TOLERANCE["finite_difference"], rel=1e-6)
+
+
 def test_sign_of_stress():
     """Compression raises the energy where −stress is a positive pressure."""
     atoms = crystal()
@@ -65,14 +98,15 @@ def test_sign_of_stress():
     assert np.sign(energy(smaller) - energy(atoms)) == -np.sign(stress.trace().item())
 
 
-def test_loss_gradient_matches_finite_differences():
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_loss_gradient_matches_finite_differences(architecture):
     """Second derivatives: the gradient of a loss on energy, forces and stress, by the weights."""
-    model = small_model(4, num_channels=2)
+    model = small_model(4, **(ARCHITECTURES[architecture] | {"num_channels": 2}))
     graph = batch([graph_of(make(), model.r_max, ELEMENTS) for make in (ethanol, crystal)])
 
     def loss() -> torch.Tensor:
         out = model(graph, forces=True, stress=True, training=True)
-        interaction = out.energy - model.E0[graph.species].sum()
+        interaction = out.energy - model.E0[0, graph.species].sum()
         return (
             (interaction / 1e3).square().sum()
             + out.forces.square().sum()

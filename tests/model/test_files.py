@@ -1,16 +1,19 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from mace_tools import ELEMENTS, crystal, small_model
+from ase.build import molecule
+from mace_tools import ARCHITECTURES, ELEMENTS, crystal, small_model
 
 from mace_core.errors import UserError
 from mace_core.model.files import load_model, read_description, save_model
 from mace_core.model.graph import graph_of
 
 
-def test_round_trip_is_identical(tmp_path):
-    model = small_model(1)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_round_trip_is_identical(tmp_path, architecture):
+    model = small_model(1, **ARCHITECTURES[architecture])
     model.scale_shift.scale.fill_(2.5)
     save_model(model, tmp_path / "new" / "folder", {"generation": 3})
     loaded = load_model(tmp_path / "new" / "folder")
@@ -23,6 +26,26 @@ def test_round_trip_is_identical(tmp_path):
     assert {n: t.tolist() for n, t in model.state_dict().items()} == {
         n: t.tolist() for n, t in loaded.state_dict().items()
     }
+
+
+def test_format_1_is_still_read():
+    """A model of before heads, blocks and transforms; energy and force are what it gave then."""
+    model = load_model(Path(__file__).parent / "format_1")
+    out = model(graph_of(molecule("H2O"), 4.0, [1, 8]))
+    assert out.energy.item() == pytest.approx(-2068.258487386424, abs=1e-9, rel=0)
+    assert out.forces[0].tolist() == pytest.approx([0, 0, 0.05073302126323116], abs=1e-12)
+    assert model.E0.tolist() == [[-13.5, -2040.25]]
+
+
+def test_constants_of_the_pair_are_kept_with_the_weights(tmp_path):
+    """A table of radii that changes does not change a model."""
+    model = small_model(1, distance_transform="Agnesi", pair_repulsion=True)
+    model.radial_basis.transform.covalent_radii += 0.1
+    model.pair_repulsion.covalent_radii -= 0.1
+    model.radial_basis.transform.q.fill_(0.8)
+    save_model(model, tmp_path)
+    graph = graph_of(crystal(), model.r_max, ELEMENTS)
+    assert torch.equal(load_model(tmp_path)(graph).forces, model(graph).forces)
 
 
 def test_two_saves_are_the_same_bytes(tmp_path):
