@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mace_core.ops import b_basis_native
+from mace_core.ops.backend import kernels
 from mace_core.ops.coupling import coupling, dim, monomials
 
 #: Below this a coefficient of a monomial is rounding: exact ones are at least 1e-3.
@@ -58,18 +60,21 @@ class Terms:
 
 
 class BBasis(torch.nn.Module):
-    """Evaluates the polynomial, in plain torch.
+    """Evaluates the polynomial: natively twice differentiable, in torch as often as needed.
 
     Each term is split into a head of ν − 1 variables and a tail of one. Few different heads (with
     their output) serve all terms; the sum over tails is a matrix product for each channel and
-    element. So nothing of size atoms × terms × channels is ever made. Variables are picked by
-    products with 0/1 matrices, whose derivatives are again matrix products.
+    element. So nothing of size atoms × terms × channels is ever made. In torch, variables are
+    picked by products with 0/1 matrices, whose derivatives are again matrix products.
     """
 
     def __init__(self, terms: Terms, n_variables: int, n_outputs: int, dtype: torch.dtype):
         super().__init__()
-        heads, head_of_term, tails = _split(terms.outputs, terms.monomials)
-        self.n_heads = len(heads)
+        heads, head_of_term, tails = split(terms.outputs, terms.monomials)
+        self.n_heads, self.n_outputs = len(heads), n_outputs
+        self.tables = None
+        if heads.shape[1] - 1 <= b_basis_native.MAX_HEAD_VARIABLES:
+            self.tables = b_basis_native.tables(heads, head_of_term, tails, n_variables, n_outputs)
         picks = np.zeros((heads.shape[1] - 1, n_variables + 1, self.n_heads))
         for k in range(len(picks)):
             picks[k, heads[:, k + 1], np.arange(self.n_heads)] = 1
@@ -87,6 +92,11 @@ class BBasis(torch.nn.Module):
     def forward(
         self, A: torch.Tensor, coefficients: torch.Tensor, counts: list[int]
     ) -> torch.Tensor:
+        """[n_atoms, D, C], [n_elements, T, C] → [n_atoms, n_outputs, C]; see :func:`b_basis`."""
+        if self.tables is not None and kernels(A, coefficients) is not None:
+            return b_basis_native.BBasisNative.apply(
+                A, coefficients, counts, self.tables, self.n_outputs
+            )
         return b_basis(
             A, coefficients, counts, self.place, list(self.picks.unbind()), self.to_output
         )
@@ -100,7 +110,7 @@ def b_basis(
     picks: list[torch.Tensor],
     to_output: torch.Tensor,
 ) -> torch.Tensor:
-    """The polynomial; differentiable as often as needed.
+    """The polynomial in plain torch; differentiable as often as needed.
 
     Args:
         A: [n_atoms, D, C], atoms sorted by element.
@@ -134,7 +144,7 @@ def b_basis(
     return (sums @ to_output).permute(1, 2, 0).contiguous()
 
 
-def _split(outputs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split(outputs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Splits terms into heads and tails, greedily taking the head that serves most terms.
 
     Returns:

@@ -1,0 +1,106 @@
+"""The B-basis on the native kernels, with its first and second derivatives.
+
+G(A, W, g) = Σ g B(A, W), with coefficients W of the terms. B = ∂G/∂g; the gradient of ⟨v, ∂G/∂A⟩ is
+that of G's derivative in the direction v, and that of ⟨Q, ∂G/∂W⟩ is that of G with Q in place of W
+(``training_b_basis.h``).
+"""
+
+import numpy as np
+import torch
+
+from mace_core.ops.backend import Struct, contiguous, kernels, last_derivative, pointer, wanted
+
+#: Head variables for which kernels are compiled: correlation − 1.
+MAX_HEAD_VARIABLES = 3
+
+
+def tables(
+    heads: np.ndarray, head_of_term: np.ndarray, tails: np.ndarray, n_variables: int, n_outputs: int
+) -> Struct:
+    """``BTables``.
+
+    Args:
+        heads: [n_heads, ν] output and variables.
+        head_of_term: [T].
+        tails: [T] variable.
+        n_variables: of A, without the constant.
+        n_outputs: rows of B.
+    """
+    order = np.argsort(head_of_term, kind="stable")
+    first = np.searchsorted(head_of_term[order], np.arange(len(heads) + 1))
+    arrays = [heads[:, 0], heads[:, 1:], first, order, tails[order]]
+    sizes = [n_variables, n_outputs, len(heads), heads.shape[1] - 1, len(tails)]
+    return Struct(
+        [int(n) for n in sizes], [np.ascontiguousarray(a, dtype=np.int32) for a in arrays]
+    )
+
+
+class BBasisNative(torch.autograd.Function):
+    """B [n_atoms, n_outputs, C] from A, W, the atoms of each element, and the tables."""
+
+    @staticmethod
+    def forward(ctx, A, W, counts, table, n_outputs):
+        A, W = contiguous(A, W)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(A, W)
+        ctx.counts, ctx.table = np.asarray(counts, dtype=np.int64), table
+        B = A.new_empty(len(A), n_outputs, A.shape[2])
+        _call(ctx, (A, W, None, None), (None, None, B))
+        return B
+
+    @staticmethod
+    def backward(ctx, g):
+        if g is None:
+            return (None,) * 5
+        gradients = BBasisGradient.apply(*ctx.saved_tensors, g, ctx.counts, ctx.table, wanted(ctx))
+        return *gradients, None, None, None
+
+
+class BBasisGradient(torch.autograd.Function):
+    """∂G/∂A, ∂G/∂W; None where not wanted."""
+
+    @staticmethod
+    def forward(ctx, A, W, g, counts, table, which):
+        (g,) = contiguous(g)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(A, W, g)
+        ctx.counts, ctx.table = counts, table
+        of_A = torch.empty_like(A) if which[0] else None
+        of_W = torch.zeros_like(W) if which[1] else None
+        _call(ctx, (A, W, g, None), (of_A, of_W, None))
+        return of_A, of_W
+
+    @staticmethod
+    @last_derivative
+    def backward(ctx, v, Q):
+        A, W, g = ctx.saved_tensors
+        v, Q = contiguous(v, Q)
+        wants = wanted(ctx)
+        results = [None, None, None]
+        if v is not None:
+            for_A = torch.empty_like(A) if wants[0] else None
+            for_W = torch.zeros_like(W) if wants[1] else None
+            for_g = torch.empty_like(g) if wants[2] else None
+            results = [for_A, for_W, for_g]
+            _call(ctx, (A, W, g, v), results)
+        if Q is not None:
+            for_A = torch.empty_like(A) if wants[0] else None
+            for_g = torch.empty_like(g) if wants[2] else None
+            _call(ctx, (A, Q, g, None), (for_A, None, for_g))
+            results = [_sum(results[0], for_A), results[1], _sum(results[2], for_g)]
+        return *results, None, None, None
+
+
+def _call(ctx, operands, results) -> None:
+    A, W = operands[:2]
+    kernels(A, W).b_basis(
+        ctx.table.address,
+        len(ctx.counts),
+        ctx.counts.ctypes.data,
+        A.shape[2],
+        *map(pointer, (*operands, *results)),
+    )
+
+
+def _sum(x: torch.Tensor | None, y: torch.Tensor | None) -> torch.Tensor | None:
+    return y if x is None else x if y is None else x + y

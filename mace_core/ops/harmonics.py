@@ -1,0 +1,86 @@
+"""Real spherical harmonics of directions: e3nn's, in order, axes and normalisation."""
+
+import torch
+from e3nn import o3
+
+from mace_core.ops.backend import contiguous, kernels, last_derivative, pointer, wanted
+
+#: Highest degree that the native kernels know.
+MAX_ELL = 4
+
+
+def spherical_harmonics(max_ell: int, vectors: torch.Tensor) -> torch.Tensor:
+    """Y_lm(v̂) for l = 0 … ``max_ell``, with Σ_m Y_lm² = 2 l + 1.
+
+    Args:
+        max_ell: largest degree.
+        vectors: [n, 3] of any length but zero.
+
+    Returns:
+        [n, (max_ell + 1)²].
+    """
+    if 0 < max_ell <= MAX_ELL and kernels(vectors) is not None:
+        return _Harmonics.apply(vectors, max_ell)
+    return _torch(vectors, max_ell)
+
+
+def _torch(vectors: torch.Tensor, max_ell: int) -> torch.Tensor:
+    degrees = list(range(max_ell + 1))
+    return o3.spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
+
+
+class _Harmonics(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, vectors, max_ell):
+        (vectors,) = contiguous(vectors)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(vectors)
+        ctx.max_ell = max_ell
+        Y = vectors.new_empty(len(vectors), (max_ell + 1) ** 2)
+        kernels(vectors).harmonics_forward(max_ell, len(vectors), pointer(vectors), pointer(Y))
+        return Y
+
+    @staticmethod
+    def backward(ctx, g):
+        if g is None:
+            return None, None
+        return _HarmonicsGradient.apply(*ctx.saved_tensors, g, ctx.max_ell), None
+
+
+class _HarmonicsGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, vectors, g, max_ell):
+        (g,) = contiguous(g)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(vectors, g)
+        ctx.max_ell = max_ell
+        result = torch.empty_like(vectors)
+        kernels(vectors).harmonics_backward(
+            max_ell, len(vectors), *map(pointer, (vectors, g, result, None, None))
+        )
+        return result
+
+    @staticmethod
+    @last_derivative
+    def backward(ctx, u):
+        if u is None:
+            return None, None, None
+        vectors, g = ctx.saved_tensors
+        for_vectors, for_g = wanted(ctx)
+        if for_vectors:  # the curvature of Y, which no training needs
+            return *_second(vectors, g, u, ctx.max_ell), None
+        (u,) = contiguous(u)
+        of_g = torch.empty_like(g) if for_g else None
+        if for_g:
+            kernels(vectors).harmonics_backward(
+                ctx.max_ell, len(vectors), *map(pointer, (vectors, None, None, u, of_g))
+            )
+        return None, of_g, None
+
+
+def _second(vectors, g, u, max_ell):
+    """Gradients of ⟨u, ∂⟨g, Y⟩/∂vectors⟩ with respect to vectors and g, in torch."""
+    with torch.enable_grad():
+        v, c = vectors.detach().requires_grad_(), g.detach().requires_grad_()
+        (of_v,) = torch.autograd.grad(_torch(v, max_ell), v, c, create_graph=True)
+        return torch.autograd.grad(of_v, (v, c), u, materialize_grads=True)
