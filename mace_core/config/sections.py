@@ -6,7 +6,7 @@ Names follow mace-torch's flags where a concept is shared.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mace_core.config.labellers import Labeller
 
@@ -126,7 +126,7 @@ class Model(Section):
         "None", description="of the distance before the basis, by the pair's covalent radii"
     )
     pair_repulsion: bool = Field(False, description="ZBL repulsion at short distances")
-    max_ell: int = Field(3, ge=0, le=6, description="spherical harmonics up to this l")
+    max_ell: int = Field(3, ge=0, le=5, description="spherical harmonics up to this l")
     correlation: int = Field(3, ge=1, le=5, description="ν: body order minus one of each layer")
     num_interactions: int = Field(2, ge=1, description="message-passing layers")
     interaction_first: InteractionBlock = Field(
@@ -157,33 +157,108 @@ class Model(Section):
         return self
 
 
+#: Values of mace-torch's flags that have no counterpart here, with what to write instead.
+_NOT_HERE = {
+    "loss": {
+        "ef": "weighted, with energy_weight: 1 and forces_weight: 1, is the same",
+        "virials": "give stress labels (stress = −virials/volume), weighted uses them",
+        "dipole": "dipoles are not predicted",
+        "dipole_polar": "dipoles and polarizabilities are not predicted",
+        "energy_forces_dipole": "dipoles are not predicted",
+    },
+    "optimizer": {"schedulefree": "use adamw"},
+}
+
+
 class Train(Section):
     """Training of each committee member."""
 
     members: int = Field(4, ge=2, description="models in the committee")
     max_num_epochs: int = Field(200, ge=1, description="of one generation")
     batch_size: int = Field(5, ge=1, description="frames")
-    lr: float = Field(0.01, gt=0, description="of Adam (amsgrad)")
-    weight_decay: float = Field(5e-7, ge=0, description="on linear and product weights")
+    valid_batch_size: int | None = Field(
+        None, ge=1, description="frames scored at once; null: by number of edges"
+    )
+    loss: Literal["weighted", "stress", "forces_only", "huber", "universal", "l1l2energyforces"] = (
+        Field("weighted", description="weighted has stress too, where it is labelled")
+    )
     energy_weight: float = Field(1.0, ge=0, description="of (ΔE/n_atoms)² in the loss")
     forces_weight: float = Field(100.0, ge=0, description="of the mean ΔF² in the loss")
     stress_weight: float = Field(1.0, ge=0, description="of the mean Δσ² in the loss")
+    huber_delta: float = Field(
+        0.01, gt=0, description="eV, Å; where huber and universal turn from square to linear"
+    )
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="torch.optim")
+    lr: float = Field(0.01, gt=0, description="learning rate")
+    amsgrad: bool = Field(True, description="variant of Adam and AdamW")
+    beta: float = Field(0.9, ge=0, lt=1, description="of the optimiser's mean gradient")
+    weight_decay: float = Field(5e-7, ge=0, description="on linear and product weights")
+    clip_grad: float | None = Field(
+        10.0, gt=0, description="norm to which gradients are clipped; null: not at all"
+    )
     ema: bool = Field(True, description="exponential moving average of the weights")
     ema_decay: float = Field(0.99, gt=0, lt=1, description="of one optimiser step")
-    clip_grad: float = Field(10.0, gt=0, description="norm to which gradients are clipped")
+    scheduler: Literal["ReduceLROnPlateau", "ExponentialLR", "CosineAnnealingLR"] = Field(
+        "ReduceLROnPlateau", description="of the learning rate"
+    )
     lr_factor: float = Field(
         0.8, gt=0, lt=1, description="plateau schedule: lr is multiplied by it"
     )
-    scheduler_patience: int = Field(5, ge=1, description="evaluations without progress before that")
+    scheduler_patience: int = Field(5, ge=0, description="evaluations without progress before that")
+    lr_scheduler_gamma: float = Field(
+        0.9993, gt=0, le=1, description="exponential schedule: factor of one epoch"
+    )
     patience: int = Field(
-        100, ge=1, description="evaluations without progress before training stops"
+        100, ge=1, description="evaluations without progress before training, or stage one, stops"
     )
     eval_interval: int = Field(2, ge=1, description="epochs between evaluations and checkpoints")
+    stage_two: bool = Field(
+        False, description="end with other weights in the loss and a small constant lr"
+    )
+    start_stage_two: int | None = Field(
+        None, ge=1, description="epochs of stage one; null: three quarters of all, with stage_two"
+    )
+    stage_two_lr: float = Field(1e-3, gt=0, description="learning rate")
+    stage_two_energy_weight: float = Field(1000.0, ge=0, description="in the loss")
+    stage_two_forces_weight: float = Field(100.0, ge=0, description="in the loss")
+    stage_two_stress_weight: float = Field(10.0, ge=0, description="in the loss")
+    scaling: Literal["rms_forces_scaling", "std_scaling", "no_scaling"] = Field(
+        "rms_forces_scaling", description="scale and shift of a new model's interaction energies"
+    )
+    refit: Literal["none", "shift", "E0s"] = Field(
+        "shift", description="constants of the energy that are fitted in closed form at the end"
+    )
     warm_start: bool = Field(True, description="start from the previous generation's member")
     default_dtype: Literal["float32", "float64"] = Field(
         "float64", description="of training and MD"
     )
     device: str = Field("cpu", description="torch device of training and MD")
+
+    @field_validator(*_NOT_HERE, mode="before")
+    @classmethod
+    def _known(cls, value, info):
+        if value in _NOT_HERE[info.field_name]:
+            instead = _NOT_HERE[info.field_name][value]
+            raise ValueError(f"{value!r} is not supported: {instead}")
+        return value
+
+    @model_validator(mode="after")
+    def _stages(self):
+        start = self.stage_two_epoch
+        if start is not None and start >= self.max_num_epochs:
+            raise ValueError(
+                f"stage two would start after {start} epochs, and there are {self.max_num_epochs}"
+            )
+        if start is not None and self.loss == "forces_only":
+            raise ValueError("stage two is for the energies, which loss forces_only leaves out")
+        return self
+
+    @property
+    def stage_two_epoch(self) -> int | None:
+        """Epochs before stage two, None without one; giving ``start_stage_two`` asks for it."""
+        if not self.stage_two:
+            return self.start_stage_two
+        return self.start_stage_two or max(1, self.max_num_epochs // 4 * 3)
 
 
 class Explore(Section):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mace_core.conventions import REF_ENERGY, REF_FORCES, REF_STRESS
 from mace_core.model.graph import Graph, batch, graph_of
-from mace_core.train.labelled import property_weight
+from mace_core.train.labelled import PROPERTY_WEIGHTS, config_weight, property_weight
 
 #: Edges of a batch that is only evaluated: large enough to spare calls, small enough for caches.
 _EDGES = 10_000
@@ -27,27 +27,39 @@ class Targets:
     forces: Tensor  # [n_atoms, 3] eV/Å
     stress: Tensor  # [n_frames, 3, 3] eV/Å³
     n_atoms: Tensor  # [n_frames]
-    energy_weight: Tensor  # [n_frames]
+    weight: Tensor  # [n_frames] of the frame
+    atoms_weight: Tensor  # [n_atoms, 1] of the atom's frame
+    energy_weight: Tensor  # [n_frames], of the property on the frame, 0 where it is missing
     forces_weight: Tensor  # [n_atoms, 1]
     stress_weight: Tensor  # [n_frames, 1, 1]
 
     @classmethod
     def of(cls, atoms: Atoms, dtype: torch.dtype) -> "Targets":
-        """Labels of one frame; ``config_weight`` and ``config_<property>_weight`` multiply."""
+        """Labels and weights of one frame."""
         n = len(atoms)
         stress = np.asarray(atoms.info.get(REF_STRESS, np.zeros(6)), dtype=float)
         if stress.size == 6:
             stress = voigt_6_to_full_3x3_stress(stress)
-        weight = {key: property_weight(atoms, key) for key in (REF_ENERGY, REF_FORCES, REF_STRESS)}
+        of_property = {key: property_weight(atoms, key) for key in PROPERTY_WEIGHTS}
+        of_frame = config_weight(atoms)
         return cls(
             energy=torch.tensor([atoms.info.get(REF_ENERGY, 0.0)], dtype=torch.float64),
             forces=torch.tensor(atoms.arrays.get(REF_FORCES, np.zeros((n, 3))), dtype=dtype),
             stress=torch.tensor(stress.reshape(1, 3, 3), dtype=dtype),
             n_atoms=torch.tensor([n], dtype=dtype),
-            energy_weight=torch.tensor([weight[REF_ENERGY]], dtype=dtype),
-            forces_weight=torch.full((n, 1), weight[REF_FORCES], dtype=dtype),
-            stress_weight=torch.full((1, 1, 1), weight[REF_STRESS], dtype=dtype),
+            weight=torch.tensor([of_frame], dtype=dtype),
+            atoms_weight=torch.full((n, 1), of_frame, dtype=dtype),
+            energy_weight=torch.tensor([of_property[REF_ENERGY]], dtype=dtype),
+            forces_weight=torch.full((n, 1), of_property[REF_FORCES], dtype=dtype),
+            stress_weight=torch.full((1, 1, 1), of_property[REF_STRESS], dtype=dtype),
         )
+
+    def total_weight(self, name: str) -> Tensor:
+        """ω of a property's terms: the weight of the frame times that of the property."""
+        if name == "forces":
+            return self.atoms_weight * self.forces_weight
+        weight = getattr(self, f"{name}_weight")
+        return self.weight.view(weight.shape) * weight
 
     @classmethod
     def join(cls, parts: Sequence["Targets"]) -> "Targets":
@@ -68,6 +80,8 @@ class Dataset:
         r_max: Å, the model's cutoff.
         dtype: of positions, forces and weights.
         device: torch device on which batches lie.
+        valid_batch_size: frames of a batch that is only evaluated; as many as make about 10,000
+            edges when not given. It changes speed and memory only.
     """
 
     def __init__(
@@ -77,11 +91,13 @@ class Dataset:
         r_max: float,
         dtype: torch.dtype,
         device: str = "cpu",
+        valid_batch_size: int | None = None,
     ):
         self.frames = list(frames)
+        self.valid_batch_size = valid_batch_size
         self.graphs = [graph_of(atoms, r_max, elements, dtype).to(device) for atoms in frames]
         self.targets = [Targets.of(atoms, dtype).to(device) for atoms in frames]
-        self.has_stress = any(bool(target.stress_weight.any()) for target in self.targets)
+        self.has_stress = any(bool(target.total_weight("stress").any()) for target in self.targets)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -96,10 +112,11 @@ class Dataset:
     @cached_property
     def large_batches(self) -> list[tuple[Graph, Targets]]:
         """All frames in order, in batches fit for evaluation."""
-        groups, edges = [[]], 0
+        groups, edges, size = [[]], 0, self.valid_batch_size
         for index, graph in enumerate(self.graphs):
             edges += graph.n_edges
-            if groups[-1] and edges > _EDGES:
+            full = edges > _EDGES if size is None else len(groups[-1]) == size
+            if groups[-1] and full:
                 groups.append([])
                 edges = graph.n_edges
             groups[-1].append(index)
@@ -108,7 +125,11 @@ class Dataset:
     def shuffled(self, batch_size: int, seed: int) -> list[np.ndarray]:
         """Indices of one epoch's batches: as few as ``batch_size`` allows, of nearly one size."""
         order = np.random.default_rng(seed).permutation(len(self))
-        return np.array_split(order, -(-len(self) // batch_size))
+        return np.array_split(order, self.steps_per_epoch(batch_size))
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Number of batches of one epoch."""
+        return -(-len(self) // batch_size)
 
     @property
     def sha256(self) -> str:

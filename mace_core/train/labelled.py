@@ -104,16 +104,22 @@ def frames_keys(frames: list[Atoms]) -> list[str]:
 
 
 def property_weight(atoms: Atoms, key: str) -> float:
-    """The weight of one label of one frame in the loss: 0 where it is missing.
-
-    It is ``config_weight × config_<property>_weight``, each 1 where the frame does not say.
-    """
+    """The weight of one label of one frame in the loss, 1 by default: 0 where it is missing."""
     if key not in (atoms.arrays if key == REF_FORCES else atoms.info):
         return 0.0
     if key == REF_STRESS and not atoms.pbc.all():
         return 0.0
-    config_weight = float(atoms.info.get(CONFIG_WEIGHT, 1.0))
-    return config_weight * float(atoms.info.get(PROPERTY_WEIGHTS[key], 1.0))
+    return float(atoms.info.get(PROPERTY_WEIGHTS[key], 1.0))
+
+
+def config_weight(atoms: Atoms) -> float:
+    """The weight of a frame in the loss, beside those of its labels."""
+    return float(atoms.info.get(CONFIG_WEIGHT, 1.0))
+
+
+def counts(atoms: Atoms, key: str) -> bool:
+    """Whether a label of a frame is there and has a weight other than 0."""
+    return config_weight(atoms) * property_weight(atoms, key) != 0
 
 
 def _label(atoms: Atoms, key: str, place: str):

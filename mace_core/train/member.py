@@ -23,9 +23,12 @@ from mace_core.train.checkpoint import Checkpoint
 from mace_core.train.data import Dataset
 from mace_core.train.e0s import atomic_energies, elements_of
 from mace_core.train.labelled import read_labelled
-from mace_core.train.loop import evaluate, fit
+from mace_core.train.loop import fit
+from mace_core.train.loss import Loss
+from mace_core.train.metrics import evaluate
+from mace_core.train.refit import refit
 from mace_core.train.split import TRAIN, VALID, split_frames
-from mace_core.train.statistics import Statistics, refit_shift
+from mace_core.train.statistics import Statistics
 
 
 @dataclass
@@ -85,7 +88,9 @@ def train_member(
     settings, out = config.train, Path(out)
     dtype, device = DTYPES[settings.default_dtype], _device(settings.device)
     sets = [
-        Dataset(frames, list(data.E0s), config.model.r_max, dtype, device)
+        Dataset(
+            frames, list(data.E0s), config.model.r_max, dtype, device, settings.valid_batch_size
+        )
         for frames in (data.train, data.valid)
     ]
     model = _model(config, data, sets[0], dtype, seed, parent)
@@ -101,11 +106,13 @@ def train_member(
     checkpoint = Checkpoint(out / "checkpoint.pt", sha256_json(key))
     with Progress(name, settings.max_num_epochs, "epoch") as progress:
         state = fit(model, *sets, settings, seed, checkpoint, progress)
-    refit_shift(model, sets[0])
+    refitted = refit(model, sets[0], settings.refit)
+    loss = Loss(settings, stage_two=state.stage_two_epoch is not None)
     metrics = {
         "stop": state.stop,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
+        "stage_two_epoch": state.stage_two_epoch,
         "steps": state.steps,
         "seconds": state.seconds,
         "seed": seed,
@@ -116,10 +123,11 @@ def train_member(
         "n_valid": len(data.valid),
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "avg_num_neighbors": model.avg_num_neighbors,
-        "scale": float(model.scale_shift.scale),
-        "shift": float(model.scale_shift.shift),
-        "train": evaluate(model, sets[0], settings),
-        "valid": evaluate(model, sets[1], settings),
+        "scale": _plain(model.scale_shift.scale),
+        "shift": _plain(model.scale_shift.shift),
+        "refit": refitted,
+        "train": evaluate(model, sets[0], loss),
+        "valid": evaluate(model, sets[1], loss),
     }
     write_table(pd.DataFrame(state.history), out / "history")
     write_json(out / "metrics.json", metrics)
@@ -205,15 +213,15 @@ def _model(
     """The model before its first epoch.
 
     A warm start takes weights, scale, shift and the mean number of neighbours from the parent and
-    E0s from the data. Where these changed, the shift is fitted anew: it is what absorbs them.
+    E0s from the data. Where these changed, the constants are fitted anew: they absorb it.
     """
     if parent is None:
-        statistics = Statistics.of(train, data.E0s)
+        statistics = Statistics.of(train, data.E0s, config.train.scaling)
         old = None
     else:
         old = load_model(parent, dtype)
         statistics = Statistics(
-            old.avg_num_neighbors, float(old.scale_shift.scale), float(old.scale_shift.shift)
+            old.avg_num_neighbors, _plain(old.scale_shift.scale), _plain(old.scale_shift.shift)
         )
     model = MACE(
         config.model,
@@ -231,8 +239,14 @@ def _model(
         changed = not torch.equal(model.E0, new_E0)
         model.E0.copy_(new_E0)
         if changed:
-            refit_shift(model, train)
+            which = "shift" if config.train.refit == "none" else config.train.refit
+            refit(model, train, which)
     return model
+
+
+def _plain(values: torch.Tensor) -> float | list[float]:
+    """A number, or one for each of several heads."""
+    return values.item() if values.numel() == 1 else values.tolist()
 
 
 def _device(name: str) -> str:

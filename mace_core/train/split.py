@@ -38,7 +38,8 @@ def split_frames(
 
     - No held-out frame has a near-duplicate in training. A training frame that lies near a
       held-out one nevertheless (it links two groups of different blocks or streams) is left out.
-      The one exception: a stream whose frames are all near-duplicates has to be split inside.
+      Two exceptions: a stream whose frames are all near-duplicates has to be split inside; and
+      nothing is left out where that would leave nothing to train on.
     - With at least two frames, neither side is empty.
     - A frame that is held out stays so as blocks are appended to streams, with the same seed and
       fraction and unchanged earlier blocks. A frame that trains stays in training or is left out.

@@ -7,7 +7,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from mace_core.errors import UserError
-from mace_core.train.labelled import property_weight, read_labelled
+from mace_core.train.labelled import config_weight, property_weight, read_labelled
 
 
 def copper(n: int = 2):
@@ -47,7 +47,8 @@ def test_labels_may_be_missing_and_weigh_nothing(tmp_path):
         [property_weight(atoms, key) for key in ("REF_energy", "REF_forces", "REF_stress")]
         for atoms in read
     ]
-    assert weights == [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert weights == [[0.5, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert [config_weight(atoms) for atoms in read] == [2, 1, 1]
 
 
 def test_a_full_stress_becomes_voigt(tmp_path):

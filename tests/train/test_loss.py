@@ -9,8 +9,8 @@ from training_toy import E0S, MODEL, cluster, crystal
 from mace_core.config.sections import Model, Train
 from mace_core.model.model import MACE
 from mace_core.train.data import Dataset
-from mace_core.train.loop import evaluate
-from mace_core.train.loss import Residuals, weighted_loss
+from mace_core.train.loss import Loss, Residuals
+from mace_core.train.metrics import evaluate
 
 ELEMENTS = [1, 6, 8, 13, 29]
 SETTINGS = Train(energy_weight=3.0, forces_weight=50.0, stress_weight=7.0)
@@ -37,7 +37,7 @@ def loss_of(model, frames, settings=SETTINGS) -> torch.Tensor:
     data = Dataset(frames, ELEMENTS, MODEL["r_max"], torch.float64)
     graph, targets = data.batch(range(len(data)))
     out = model(graph, forces=True, stress=data.has_stress, training=True)
-    return weighted_loss(Residuals.of(out, targets), targets, settings)
+    return Loss(settings)(Residuals.of(out, targets), targets)
 
 
 def by_hand(model, frames) -> float:
@@ -69,17 +69,22 @@ def test_loss_is_its_definition(model):
 
 def test_evaluation_in_several_batches_gives_the_loss_of_the_whole(model, monkeypatch):
     data = Dataset(mixed(), ELEMENTS, MODEL["r_max"], torch.float64)
-    whole = evaluate(model, data, SETTINGS)
+    whole = evaluate(model, data, Loss(SETTINGS))
     assert whole["loss"] == pytest.approx(by_hand(model, mixed()), rel=1e-10)
     monkeypatch.setattr("mace_core.train.data._EDGES", 60)
     again = Dataset(mixed(), ELEMENTS, MODEL["r_max"], torch.float64)
     assert len(again.large_batches) > 1
-    assert evaluate(model, again, SETTINGS) == pytest.approx(whole, rel=1e-10)
+    assert evaluate(model, again, Loss(SETTINGS)) == pytest.approx(whole, rel=1e-10)
+    pairs = Dataset(mixed(), ELEMENTS, MODEL["r_max"], torch.float64, valid_batch_size=2)
+    assert [graph.n_frames for graph, _ in pairs.large_batches] == [2, 2, 1]
+    assert evaluate(model, pairs, Loss(SETTINGS)) == pytest.approx(whole, rel=1e-10)
 
 
 def test_errors_are_means_over_what_is_labelled(model):
     frames = mixed()
-    errors = evaluate(model, Dataset(frames, ELEMENTS, MODEL["r_max"], torch.float64), SETTINGS)
+    errors = evaluate(
+        model, Dataset(frames, ELEMENTS, MODEL["r_max"], torch.float64), Loss(SETTINGS)
+    )
     energy, forces = [], []
     for atoms in frames:
         out = model(Dataset([atoms], ELEMENTS, MODEL["r_max"], torch.float64).batch([0])[0])

@@ -12,17 +12,19 @@ import torch
 from training_toy import E0S, MODEL, cluster, crystal, write_settings, write_toy
 
 from mace_core.cli.main import build
-from mace_core.config.sections import Model
+from mace_core.config.sections import Model, Train
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.model.files import load_model
 from mace_core.model.model import MACE
+from mace_core.progress import Progress
 from mace_core.storage import derived_seed, read_json, write_json
 from mace_core.tables import read_table
+from mace_core.train.checkpoint import Checkpoint
 from mace_core.train.data import Dataset
-from mace_core.train.loop import parameter_groups
+from mace_core.train.loop import fit
 from mace_core.train.member import train_member
-from mace_core.train.statistics import refit_shift
+from mace_core.train.optimizer import parameter_groups
 
 
 def weights(folder) -> bytes:
@@ -83,7 +85,7 @@ def test_what_a_training_leaves(toy):
     assert metrics["valid"]["forces_mae"] == pytest.approx(best.valid_forces_mae_meV_A / 1000)
     model = load_model(toy.folder / "m")
     assert model.elements == [13, 29]
-    assert [float(e) for e in model.E0] == [E0S["Al"], E0S["Cu"]]
+    assert [float(e) for e in model.E0[0]] == [E0S["Al"], E0S["Cu"]]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -131,10 +133,20 @@ class Killed(BaseException):
 ROUGH = {"ema": False, "scheduler_patience": 1}
 FALLING_LR = {**ROUGH, "lr": 0.5, "max_num_epochs": 12}
 EARLY_BEST = {**ROUGH, "lr": 0.3, "max_num_epochs": 8}
+COSINE = {"scheduler": "CosineAnnealingLR", "optimizer": "adamw"}
+TWO_STAGES = {"scheduler": "ExponentialLR", "start_stage_two": 3}
 
 
 @pytest.mark.parametrize(
-    ("at", "kind"), [(1, {}), (3, {"default_dtype": "float32"}), (5, FALLING_LR), (6, EARLY_BEST)]
+    ("at", "kind"),
+    [
+        (1, {}),
+        (3, {"default_dtype": "float32"}),
+        (5, FALLING_LR),
+        (6, EARLY_BEST),
+        (2, COSINE),
+        *((at, TWO_STAGES) for at in (2, 3, 4)),
+    ],
 )
 def test_any_checkpoint_leads_to_the_same_end(toy, monkeypatch, at, kind):
     settings = {"max_num_epochs": 6, "eval_interval": 1, **kind}
@@ -205,7 +217,7 @@ def test_a_warm_start_with_other_E0s_takes_the_new_ones(toy):
         max_num_epochs=1,
     )
     first = read_table(toy.folder / "child" / "history").iloc[0]
-    assert load_model(toy.folder / "child").E0.tolist() == [moved["Al"], moved["Cu"]]
+    assert load_model(toy.folder / "child").E0[0].tolist() == [moved["Al"], moved["Cu"]]
     assert first.valid_forces_mae_meV_A / 1000 == pytest.approx(parent["valid"]["forces_mae"])
     assert first.valid_loss == pytest.approx(parent["valid"]["loss"], rel=1e-6)
 
@@ -259,25 +271,61 @@ def test_E0s_come_from_the_dataset_beside_the_frames(toy):
     summary = {"E0s": {"Cu": -7.0, "Al": -8.0}, "sha256": "abc", "elements": ["Al", "Cu"]}
     write_json(toy.folder / "dataset.json", summary)
     metrics = toy.train("m", max_num_epochs=1)
-    assert load_model(toy.folder / "m").E0.tolist() == [-8.0, -7.0]
+    assert load_model(toy.folder / "m").E0[0].tolist() == [-8.0, -7.0]
     assert metrics["dataset"] == "abc"
     write_json(toy.folder / "dataset.json", {**summary, "E0s": {"Cu": -7.0}})
     with pytest.raises(UserError, match="no E0 for Al"):
         toy.train("m", max_num_epochs=1)
 
 
-def test_the_shift_is_refitted_to_its_optimum(toy):
-    toy.train("m", max_num_epochs=2)
+def test_stage_two_begins_when_asked_and_looks_for_its_own_best(toy):
+    settings = {"lr": 0.02, "eval_interval": 4, "stage_two_lr": 2e-3}
+    metrics = toy.train("m", max_num_epochs=16, start_stage_two=10, **settings)
+    history = read_table(toy.folder / "m" / "history").set_index("epoch")
+    assert history.index.tolist() == [0, 4, 8, 10, 12, 16]
+    assert metrics["stage_two_epoch"] == 10 and metrics["best_epoch"] in (12, 16)
+    assert history.lr.loc[:10].gt(2e-3).all() and history.lr.loc[12:].eq(2e-3).all()
+    # The loss has the weights of stage two from then on, in training, in history and in metrics.
+    assert history.valid_loss.loc[12] > 5 * history.valid_loss.loc[10]
+    assert metrics["valid"]["loss"] == pytest.approx(
+        history.valid_loss.loc[metrics["best_epoch"]], rel=0.5
+    )
+    one = toy.train("one", max_num_epochs=10, **settings)
+    first = read_table(toy.folder / "one" / "history").set_index("epoch")
+    assert first.valid_loss.tolist() == history.valid_loss.loc[:10].tolist()
+    assert one["stage_two_epoch"] is None
+
+
+def test_stage_two_begins_early_where_stage_one_makes_no_progress(toy):
+    metrics = toy.train(
+        "m",
+        max_num_epochs=400,
+        stage_two=True,
+        start_stage_two=396,
+        patience=2,
+        lr=0.3,
+        ema=False,
+        eval_interval=1,
+    )
+    start = metrics["stage_two_epoch"]
+    assert 2 < start < 396 and start < metrics["epochs"] <= start + 4
+    history = read_table(toy.folder / "m" / "history").set_index("epoch")
+    assert history.valid_loss.loc[:start].idxmin() == start - 2
+
+
+def test_frozen_parameters_stay_and_the_others_move(toy):
+    toy.train("m", max_num_epochs=1)
     model = load_model(toy.folder / "m")
+    model.products.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     frames = read_frames(toy.train_file)
-    frames[0].info["config_weight"] = 3.0
-    frames[1].info.pop("REF_energy")
-    data = Dataset(frames, model.elements, model.r_max, torch.float64)
-    model.scale_shift.shift += 0.3
-    assert refit_shift(model, data) == pytest.approx(-0.3, abs=0.2)
-    graph, targets = data.batch(range(len(data)))
-    residual = (model(graph).energy - targets.energy) / targets.n_atoms
-    assert float((targets.energy_weight * residual).sum()) == pytest.approx(0, abs=1e-12)
+    data = Dataset(frames, model.elements, model.r_max, model.dtype)
+    settings = Train(max_num_epochs=2, refit="none")
+    with Progress("test", 2, "epoch") as progress:
+        fit(model, data, data, settings, 0, Checkpoint(toy.folder / "c.pt", "key"), progress)
+    for name, parameter in model.named_parameters():
+        moved = not torch.equal(parameter, before[name])
+        assert moved == (not name.startswith("products.")), name
 
 
 def test_training_stops_after_patience_and_keeps_the_best(toy):
