@@ -61,7 +61,7 @@ class Interaction(torch.nn.Module):
         paths = Paths.build(layer.lmax_in, layer.max_ell)
         channels = layer.channels
         self.channels, self.residual = channels, block.residual
-        self.of_l1 = paths.of_l1
+        self.n_l1 = layer.lmax_in + 1
         for l1, coupling in enumerate(paths.couplings):
             table = torch.tensor(coupling, dtype=first.dtype)
             self.register_buffer(f"coupling_{l1}", table, persistent=False)
@@ -98,9 +98,8 @@ class Interaction(torch.nn.Module):
             A [n_atoms, D, C] and the self-connection [n_atoms, D_out, C], None if not residual.
         """
         R = self.radial_MLP(radial).unflatten(1, (-1, self.channels))
-        R_of_l1 = [R[:, paths] for paths in self.of_l1] if len(self.of_l1) > 1 else [R]
-        couplings = [getattr(self, f"coupling_{l1}") for l1 in range(len(self.of_l1))]
-        A = self.linear(a_basis(self.linear_up(h), Y, R_of_l1, edges, couplings, self.rows))
+        couplings = [getattr(self, f"coupling_{l1}") for l1 in range(self.n_l1)]
+        A = self.linear(a_basis(self.linear_up(h), Y, R, edges, couplings, self.rows))
         if self.density is not None:
             A = A / (1 + self.density(radial, edges)).unsqueeze(2)
         if self.residual:

@@ -3,6 +3,7 @@
 import torch
 
 from mace_core.model.initial import FirstWeights
+from mace_core.ops.linear import LinearMap
 
 
 class Linear(torch.nn.Module):
@@ -24,8 +25,8 @@ class Linear(torch.nn.Module):
         self, paths_of_l: list[int], channels: int, first: FirstWeights, factor: float = 1.0
     ):
         super().__init__()
-        self.fan_in = [paths * channels for paths in paths_of_l]
-        self.rows = [(2 * l + 1) * paths for l, paths in enumerate(paths_of_l)]
+        self.map = LinearMap(paths_of_l, channels, channels)
+        self.fan_in = self.map.fan_in
         self.weight = first.normal((sum(self.fan_in), channels))
         factors = [
             torch.full((n, 1), factor * n**-0.5, dtype=first.dtype) for n in self.fan_in if n
@@ -34,14 +35,7 @@ class Linear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n, rows, C] → [n, (l m), C]."""
-        matrices = (self.weight * self.factors).split(self.fan_in)
-        parts = [
-            part.unflatten(1, (2 * l + 1, -1)).flatten(2) @ matrix
-            for l, (part, matrix) in enumerate(
-                zip(x.split(self.rows, dim=1), matrices, strict=True)
-            )
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return self.map(x, self.weight * self.factors)
 
 
 class ElementLinear(torch.nn.Module):
@@ -63,18 +57,8 @@ class ElementLinear(torch.nn.Module):
         super().__init__()
         self.weight = first.normal((lmax + 1, n_elements, channels, channels))
         self.factor = (n_elements * channels) ** -0.5
-        self.missing_rows = (lmax_out + 1) ** 2 - (lmax + 1) ** 2
+        self.map = LinearMap([1] * (lmax + 1), channels, channels, (lmax_out + 1) ** 2, n_elements)
 
     def forward(self, x: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """[n_atoms, D_in, C] → [n_atoms, D_out, C]; ``counts`` atoms of each element, in order."""
-        present = [z for z, count in enumerate(counts) if count]
-        of_element = x.split([counts[z] for z in present])
-        weight = self.weight[:, present] * self.factor
-        out = []
-        for l, matrices in enumerate(weight):
-            rows = slice(l * l, (l + 1) ** 2)
-            parts = [x_z[:, rows] @ W for x_z, W in zip(of_element, matrices, strict=True)]
-            out.append(torch.cat(parts))
-        if self.missing_rows:
-            out.append(x.new_zeros(len(x), self.missing_rows, x.shape[2]))
-        return torch.cat(out, dim=1)
+        return self.map(x, self.weight * self.factor, counts)

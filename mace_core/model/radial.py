@@ -10,6 +10,7 @@ import torch
 
 from mace_core.model.cutoff import polynomial_cutoff
 from mace_core.model.initial import FirstWeights
+from mace_core.ops.radial_mlp import radial_mlp
 
 #: 1/√⟨silu(x)²⟩ for normal x: keeps activations at unit variance. The value is the one in
 #: mace-torch's models (e3nn's normalize2mom, a mean over a million draws).
@@ -47,7 +48,9 @@ class GaussianBasis(torch.nn.Module):
 class ChebyshevBasis(torch.nn.Module):
     """T_n(r) for n = 1 …, of the distance itself, as in mace-torch.
 
-    Beyond 1 these grow like (2 r)ⁿ/2: meant for a transformed distance, which lies below 1.
+    Beyond 1 these grow like (2 r)ⁿ/2: meant for a transformed distance, which lies below 1. Energies
+    are those of mace-torch, forces and stress are not: torch.special.chebyshev_polynomial_t has no
+    derivative, so mace-torch 0.3.16 leaves that term out of them.
     """
 
     def __init__(self, r_max: float, num_basis: int, dtype: torch.dtype):
@@ -113,12 +116,9 @@ class RadialMLP(torch.nn.Module):
     def __init__(self, widths: list[int], first: FirstWeights):
         super().__init__()
         self.weights = torch.nn.ParameterList(first.normal((n, m)) for n, m in pairwise(widths))
+        first_width, *hidden = widths[:-1]
+        self.factors = (first_width**-0.5, *(SILU_FACTOR * n**-0.5 for n in hidden))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n_edges, widths[0]] → [n_edges, widths[-1]]."""
-        *hidden, last = self.weights
-        factor = 1.0
-        for weight in hidden:
-            x = torch.nn.functional.silu(x @ (weight * (factor / len(weight) ** 0.5)))
-            factor = SILU_FACTOR
-        return x @ (last * (factor / len(last) ** 0.5))
+        return radial_mlp(x, list(self.weights), self.factors)
