@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from mace_core.committee import Committee
+from mace_core.committee import Backend, Committee, Follower
 from mace_core.errors import UserError
 from mace_core.model.files import DTYPES
 
@@ -24,6 +26,7 @@ class MACECalculator(Calculator):
         default_dtype: "float64" or "float32".
         calibration_factor: from the campaign's committee.json.
         committee: models already in memory, instead of ``model_paths``.
+        backend: "auto", "native" or "torch": see :class:`mace_core.committee.Committee`.
         **kwargs: for :class:`ase.calculators.calculator.Calculator`.
 
     Raises:
@@ -50,6 +53,7 @@ class MACECalculator(Calculator):
         default_dtype: str = "float64",
         calibration_factor: float | None = None,
         committee: Committee | None = None,
+        backend: Backend = "auto",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -61,14 +65,21 @@ class MACECalculator(Calculator):
                     f"unknown default_dtype {default_dtype!r}", mend="float64 or float32"
                 )
             folders = [model_paths] if isinstance(model_paths, str | Path) else list(model_paths)
-            committee = Committee.load(folders, default_dtype, device)
+            committee = Committee.load(folders, default_dtype, device, backend)
         self.committee = committee
         self.calibration_factor = calibration_factor
+        self._follower = Follower(committee)
+        self._seen: Atoms | None = None
+
+    def check_state(self, atoms, tol=1e-15):
+        """What changed since the last calculation, of all that the energy depends on."""
+        return _changes(self.atoms, atoms)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """All results at once: forces cost little beyond the energy."""
-        super().calculate(atoms, properties, system_changes)
-        (p,) = self.committee.predict([self.atoms], stress=bool(self.atoms.pbc.all()))
+        if atoms is not None:
+            self.atoms = self._remember(atoms)
+        p = self._follower.predict(self.atoms, stress=bool(self.atoms.pbc.all()))
         self.results = {
             "energy": p.energy,
             "free_energy": p.energy,
@@ -78,10 +89,33 @@ class MACECalculator(Calculator):
         if p.stress is not None:
             self.results["stress"] = p.stress
         if len(self.committee) > 1:
+            forces_std = p.forces_std
+            max_forces_std = float(forces_std.max())
             self.results |= {
-                "forces_std": p.forces_std,
-                "max_forces_std": p.max_forces_std,
+                "forces_std": forces_std,
+                "max_forces_std": max_forces_std,
                 "energy_std": p.energy_std,
             }
             if self.calibration_factor is not None:
-                self.results["uncertainty"] = self.calibration_factor * p.max_forces_std
+                self.results["uncertainty"] = self.calibration_factor * max_forces_std
+
+    def _remember(self, atoms: Atoms) -> Atoms:
+        """A copy of ``atoms``; the last one, moved, where nothing else has changed."""
+        if _changes(self._seen, atoms) == ["positions"]:
+            self._seen.positions[:] = atoms.positions
+        else:
+            self._seen = atoms.copy()
+        return self._seen
+
+
+def _changes(last: Atoms | None, atoms: Atoms) -> list[str]:
+    """In which of the things that the energy depends on the two differ."""
+    if last is None or len(last) != len(atoms):
+        return list(all_changes)
+    pairs = {
+        "positions": (last.positions, atoms.positions),
+        "numbers": (last.numbers, atoms.numbers),
+        "cell": (last.cell.array, atoms.cell.array),
+        "pbc": (last.pbc, atoms.pbc),
+    }
+    return [name for name, (a, b) in pairs.items() if not np.array_equal(a, b)]

@@ -1,8 +1,10 @@
 """Several models of the same data: their mean, and how far they spread."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -11,9 +13,16 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from mace_core import conventions as keys
 from mace_core.errors import UserError
+from mace_core.inference.engine import Bound, Engine, supported
+from mace_core.inference.pairs import Pairs, VerletList
 from mace_core.model.files import DTYPES, load_model
 from mace_core.model.graph import Graph, batch, graph_of
 from mace_core.model.model import MACE
+from mace_core.native.loader import library
+
+#: ``native``: the compiled kernels; ``torch``: the model itself, on any device; ``auto``: native
+#: where it can be.
+Backend = Literal["auto", "native", "torch"]
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,18 @@ class Committee:
     """Models that share elements and cutoff.
 
     Args:
-        models: one or more.
+        models: one or more; their weights are not changed any more.
         device: torch device they run on.
+        backend: what evaluates energies and forces; descriptors are torch's.
 
     Raises:
-        UserError: no models, or they differ in elements, cutoff or precision.
+        UserError: no models, or they differ in elements, cutoff or precision; ``native`` for models
+            or a device that it does not serve.
     """
 
-    def __init__(self, models: Sequence[MACE], device: str = "cpu"):
+    def __init__(self, models: Sequence[MACE], device: str = "cpu", backend: Backend = "auto"):
+        if backend not in get_args(Backend):
+            raise UserError(f"unknown backend {backend!r}", mend=", ".join(get_args(Backend)))
         if not models:
             raise UserError("a committee needs at least one model")
         self.models = [model.to(device).eval().requires_grad_(False) for model in models]
@@ -76,6 +89,7 @@ class Committee:
             if any(value != values[0] for value in values):
                 raise UserError(f"the committee's models differ in {name}: {values}")
         self.elements, self.r_max, self.dtype = first.elements, first.r_max, first.dtype
+        self.engine = _engine(self.models, device, backend)
 
     def __len__(self) -> int:
         return len(self.models)
@@ -86,11 +100,12 @@ class Committee:
         folders: Sequence[str | Path],
         dtype: torch.dtype | str | None = None,
         device: str = "cpu",
+        backend: Backend = "auto",
     ) -> "Committee":
         """The committee of models in ``folders`` (see :func:`mace_core.model.files.save_model`)."""
         if isinstance(dtype, str):
             dtype = DTYPES[dtype]
-        return cls([load_model(folder, dtype, device) for folder in folders], device)
+        return cls([load_model(folder, dtype, device) for folder in folders], device, backend)
 
     def graph(self, atoms: Atoms) -> Graph:
         """``atoms`` as the members see it.
@@ -112,8 +127,12 @@ class Committee:
         """
         predictions = []
         for start in range(0, len(atoms_list), batch_size):
-            graphs = [self.graph(atoms) for atoms in atoms_list[start : start + batch_size]]
-            predictions += self._predict(graphs, stress)
+            frames = atoms_list[start : start + batch_size]
+            if self.engine is not None:
+                bound = self.engine.bind(Pairs.build(frames, self.r_max, self.elements))
+                predictions += _native_predictions(bound, frames, stress)
+            else:
+                predictions += self._predict([self.graph(atoms) for atoms in frames], stress)
         return predictions
 
     def descriptors(self, atoms_list: Sequence[Atoms], batch_size: int = 8) -> list[np.ndarray]:
@@ -153,6 +172,84 @@ class Committee:
                 )
             )
         return predictions
+
+
+class Follower:
+    """Predicts the same atoms again and again as they move: MD.
+
+    Neighbours are searched for a skin further than the cutoff, and again only when an atom has
+    moved half of it, or the atoms are others. Results do not depend on it, to the last bit.
+
+    Args:
+        committee: that predicts.
+        skin: Å.
+    """
+
+    def __init__(self, committee: Committee, skin: float = 0.6):
+        self.committee = committee
+        self.neighbours = VerletList(committee.r_max, committee.elements, skin)
+        self._bound: Bound | None = None
+
+    def predict(self, atoms: Atoms, stress: bool = False) -> Prediction:
+        """As :meth:`Committee.predict` for one frame."""
+        if self.committee.engine is None:
+            return self.committee.predict([atoms], stress=stress)[0]
+        pairs = self.neighbours.update(atoms)
+        if self._bound is None or self._bound.pairs is not pairs:
+            self._bound = self.committee.engine.bind(pairs)
+        return _native_predictions(self._bound, [atoms], stress)[0]
+
+
+def _engine(models: Sequence[MACE], device: str, backend: Backend) -> Engine | None:
+    """The native engine, None for torch."""
+    if backend == "torch":
+        return None
+    first = models[0]
+    reason = next((reason for reason in map(supported, models) if reason is not None), None)
+    if reason is None and torch.device(device).type != "cpu":
+        reason = f"the native kernels run on CPUs only, not on {device}"
+    if reason is None and first.default_head is None:
+        reason = "it has several heads and none of them is the default"
+    if reason is None and any(model.architecture != first.architecture for model in models):
+        reason = "the members differ in architecture"
+    if reason is None:
+        return Engine(models, first.dtype, first.default_head)
+    if backend == "native":
+        raise UserError(f"no native evaluation: {reason}", where="backend", mend="auto or torch")
+    if library() is not None and torch.device(device).type == "cpu":
+        warnings.warn(f"evaluated by torch, slower: {reason}", stacklevel=3)
+    return None
+
+
+def _native_predictions(bound: Bound, frames: Sequence[Atoms], stress: bool) -> list[Prediction]:
+    """Of the frames that ``bound`` was made for, at their present positions."""
+    if len(frames) == 1:
+        positions = frames[0].positions
+    else:
+        positions = np.concatenate([atoms.positions for atoms in frames])
+    out = bound.evaluate(positions)
+    predictions, start = [], 0
+    for k, atoms in enumerate(frames):
+        own = slice(start, start + len(atoms))
+        start = own.stop
+        node_energy, forces = out.node_energy[:, own], out.forces[:, own]
+        sigma = None
+        if stress and atoms.pbc.all():
+            virial = out.virial[:, k].mean(axis=0)
+            sigma = full_3x3_to_voigt_6_stress((virial + virial.T) / (2 * atoms.get_volume()))
+        energy = node_energy.sum(axis=1)
+        single = len(energy) == 1
+        predictions.append(
+            Prediction(
+                energy=float(energy.mean()),
+                forces=forces[0] if single else forces.mean(axis=0),
+                node_energy=node_energy[0] if single else node_energy.mean(axis=0),
+                stress=sigma,
+                member_energy=energy,
+                member_forces=forces,
+            )
+        )
+    return predictions
 
 
 def evaluate_frames(

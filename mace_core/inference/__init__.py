@@ -1,0 +1,1 @@
+"""Energies and forces of trained models by the native kernels: no torch once a model is packed."""

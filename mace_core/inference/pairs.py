@@ -1,0 +1,118 @@
+"""Pairs of neighbours as the kernels take them, kept while the atoms have not moved far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from mace_core.model.graph import neighbours, species_of
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Atoms of one or several frames sorted by element, and their pairs sorted by receiver.
+
+    Pairs may be further apart than the cutoff: the kernels leave those out. The order of a
+    receiver's pairs does not depend on how they were found, so that sums over them are the same to
+    the last bit with any skin.
+
+    Attributes:
+        order: [n_atoms] sorted → caller's index.
+        species: [n_atoms] index among the model's elements, sorted.
+        frame: [n_atoms] sorted.
+        first: [n_atoms + 1] range of pairs of each receiver.
+        sender: [n_pairs] sorted index.
+        shift: [n_pairs, 3] S · cell, Å.
+        n_frames: number of frames.
+    """
+
+    order: np.ndarray
+    species: np.ndarray
+    frame: np.ndarray
+    first: np.ndarray
+    sender: np.ndarray
+    shift: np.ndarray
+    n_frames: int
+
+    @classmethod
+    def build(cls, frames: Sequence[Atoms], cutoff: float, elements: Sequence[int]) -> "Pairs":
+        """All pairs within ``cutoff``, Å.
+
+        Raises:
+            UserError: an element not among ``elements``; positions or cells that make no sense.
+        """
+        species = np.concatenate([species_of(atoms.numbers, elements) for atoms in frames])
+        frame = np.repeat(np.arange(len(frames), dtype=np.int32), [len(a) for a in frames])
+        n = len(species)
+        order = np.argsort(species, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(n)
+        first_atom = np.cumsum([0, *map(len, frames)])
+        found = [neighbours(atoms, cutoff) for atoms in frames]
+        receiver, sender = rank[
+            np.concatenate([ij + a for (ij, _), a in zip(found, first_atom, strict=False)], axis=1)
+        ]
+        S = np.concatenate([S for _, S in found]).astype(np.int64)
+        shift = np.concatenate(
+            [S @ atoms.cell.array for (_, S), atoms in zip(found, frames, strict=True)]
+        )
+        by_receiver = np.argsort(_key(receiver, sender, S, n), kind="stable")
+        counts = np.bincount(receiver, minlength=n)
+        return cls(
+            order=order.astype(np.int64),
+            species=species[order].astype(np.int32),
+            frame=frame[order],
+            first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            sender=sender[by_receiver].astype(np.int32),
+            shift=np.ascontiguousarray(shift[by_receiver], dtype=np.float64),
+            n_frames=len(frames),
+        )
+
+
+def _key(receiver: np.ndarray, sender: np.ndarray, S: np.ndarray, n: int) -> np.ndarray:
+    """[n_pairs] one number that sorts pairs by receiver, then sender, then unit shift."""
+    key = receiver * n + sender
+    for of_axis in S.T:
+        low = of_axis.min(initial=0)
+        key = key * (of_axis.max(initial=0) - low + 1) + (of_axis - low)
+    return key
+
+
+class VerletList:
+    """The pairs of one frame within cutoff + skin, built again when they could miss one.
+
+    While no atom has moved by half the skin since, no pair has come into the cutoff unseen.
+
+    Args:
+        cutoff: Å.
+        elements: of the model.
+        skin: Å.
+    """
+
+    def __init__(self, cutoff: float, elements: Sequence[int], skin: float):
+        self.cutoff, self.elements, self.skin = cutoff, list(elements), skin
+        self.pairs: Pairs | None = None
+        self.n_builds = 0
+
+    def update(self, atoms: Atoms) -> Pairs:
+        """The pairs of ``atoms``; the same object as before if they still serve."""
+        if self.pairs is None or not self._serves(atoms):
+            self.pairs = None  # nothing is kept if the atoms are refused
+            self.pairs = Pairs.build([atoms], self.cutoff + self.skin, self.elements)
+            self.n_builds += 1
+            self._numbers, self._pbc = atoms.numbers.copy(), atoms.pbc.copy()
+            self._cell, self._positions = atoms.cell.array.copy(), atoms.positions.copy()
+        return self.pairs
+
+    def _serves(self, atoms: Atoms) -> bool:
+        if (
+            len(atoms) != len(self._numbers)
+            or (atoms.numbers != self._numbers).any()
+            or (atoms.pbc != self._pbc).any()
+            or (atoms.cell.array != self._cell).any()
+        ):
+            return False
+        moved = atoms.positions - self._positions
+        # Not "greater": positions that are not numbers have to be looked at again.
+        return bool(np.einsum("ik,ik->i", moved, moved).max() <= (self.skin / 2) ** 2)
