@@ -82,8 +82,10 @@ def _parts(frames: list[Atoms], *sizes: int) -> list[list[Atoms]]:
 def _extxyz(path: Path) -> list[Atoms]:
     frames = ase.io.read(path, ":")
     for atoms in frames:
-        atoms.info = {"REF_energy": atoms.get_potential_energy()}
-        atoms.arrays["REF_forces"] = atoms.get_forces()
+        labels = atoms.calc.results
+        atoms.info = {"REF_energy": labels["energy"]}
+        if "forces" in labels:
+            atoms.arrays["REF_forces"] = labels["forces"]
         atoms.calc = None
     return frames
 

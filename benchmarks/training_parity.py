@@ -186,8 +186,8 @@ def parts(data: Split) -> Iterator[tuple[str, list]]:
 
 def runs(arguments: argparse.Namespace) -> Iterator[dict]:
     """What is to be run, each seed on both sides before the next one."""
-    for data in arguments.sets:
-        for model in arguments.models:
+    for model in arguments.models:
+        for data in arguments.sets:
             for seed in range(1, arguments.seeds + 1):
                 for side in SIDES:
                     yield {
@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--n-train", type=int, default=100)
     parser.add_argument("--n-valid", type=int, default=50)
     parser.add_argument("--n-test", type=int, default=200)
