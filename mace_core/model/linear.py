@@ -61,4 +61,5 @@ class ElementLinear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """[n_atoms, D_in, C] → [n_atoms, D_out, C]; ``counts`` atoms of each element, in order."""
-        return self.map(x, self.weight * self.factor, counts)
+        # Not the weight: of many elements only a few are in a frame.
+        return self.map(x, self.weight, counts) * self.factor

@@ -48,9 +48,9 @@ class GaussianBasis(torch.nn.Module):
 class ChebyshevBasis(torch.nn.Module):
     """T_n(r) for n = 1 …, of the distance itself, as in mace-torch.
 
-    Beyond 1 these grow like (2 r)ⁿ/2: meant for a transformed distance, which lies below 1. Energies
-    are those of mace-torch, forces and stress are not: torch.special.chebyshev_polynomial_t has no
-    derivative, so mace-torch 0.3.16 leaves that term out of them.
+    Beyond 1 these grow like (2 r)ⁿ/2: meant for a transformed distance, which lies below 1.
+    Energies are those of mace-torch; forces and stress are not, because mace-torch 0.3.16 leaves
+    the derivative of T_n out of them (torch.special.chebyshev_polynomial_t has none).
     """
 
     def __init__(self, r_max: float, num_basis: int, dtype: torch.dtype):

@@ -8,7 +8,7 @@ from mace_tools import TOLERANCE, orthogonal, wigner_up_to
 
 from mace_core.model.angular import spherical_harmonics
 from mace_core.model.initial import FirstWeights
-from mace_core.model.interaction import BLOCKS, Interaction
+from mace_core.model.interaction import BLOCKS, Block, Interaction
 from mace_core.model.layer import Layer
 from mace_core.model.linear import ElementLinear, Linear
 from mace_core.model.product import Product
@@ -72,6 +72,25 @@ def test_interaction(name, lmax_in, max_ell, lmax_out, seed, improper):
     if connection is not None:
         assert connection.shape == (N_ATOMS, (lmax_out + 1) ** 2, CHANNELS)
         close(connection_turned, turned(connection, Q))
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_density_takes_the_place_of_the_mean_number_of_neighbours(residual):
+    """(1 + ρ_i) A_i = ⟨n⟩ A_i of the other block, ρ_i = Σ_j tanh((w · radial_ij / √n)²)."""
+    layer = Layer(1, 2, 1, CHANNELS, len(COUNTS))
+    density, plain = (
+        Interaction(Block(kind, residual), layer, [N_BASIS, 5], 4.2, first())
+        for kind in (True, False)
+    )
+    receivers, senders = torch.tensor([[0, 0, 1, 1, 1], [1, 2, 0, 0, 2]])  # none to the third
+    edges, radial = Edges.build(receivers, senders, N_ATOMS), random(5, N_BASIS)
+    rho = torch.zeros(N_ATOMS, dtype=torch.float64)
+    for i, basis in zip(receivers, radial, strict=True):
+        rho[i] += torch.tanh((basis @ density.density.weight[:, 0] / N_BASIS**0.5) ** 2)
+    args = (random(N_ATOMS, 4, CHANNELS), random(5, 9), radial, edges, COUNTS)
+    A, expected = density(*args)[0], plain(*args)[0]
+    assert rho[2] == 0 < rho[0] and A[0].abs().max() > 1e-3
+    close(A * (1 + rho).view(-1, 1, 1), 4.2 * expected)
 
 
 @pytest.mark.parametrize(
