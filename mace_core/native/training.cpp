@@ -1,0 +1,91 @@
+// The operations of training with their first and second derivatives, for float and double.
+// mace_core/ops/native.py opens them; arrays are C-contiguous, null stands for None.
+#include "training_a_basis.h"
+#include "training_b_basis.h"
+#include "training_harmonics.h"
+#include "training_linear.h"
+#include "training_mlp.h"
+
+namespace maceloop::training {
+
+template <class T>
+void a_basis(const ATables<T>& tables, const EdgeList& edges, int64_t channels,
+             const AOperands<T>& in, const AResults<T>& out) {
+  ABasis<T> kernel(tables, edges, in, out, channels);
+  over_channels<T>(channels, kernel);
+}
+
+template <class T, int H>
+void b_basis(const BTables& tables, int64_t n_elements, const int64_t* counts, int64_t channels,
+             const BOperands<T>& in, const BResults<T>& out) {
+  BBasis<T, H> kernel(tables, n_elements, counts, channels, in, out);
+  over_channels<T>(channels, kernel);
+}
+
+template <class T>
+void any_b_basis(const BTables& tables, int64_t n_elements, const int64_t* counts,
+                 int64_t channels, const BOperands<T>& in, const BResults<T>& out) {
+  switch (tables.n_head_variables) {
+    case 0: return b_basis<T, 0>(tables, n_elements, counts, channels, in, out);
+    case 1: return b_basis<T, 1>(tables, n_elements, counts, channels, in, out);
+    case 2: return b_basis<T, 2>(tables, n_elements, counts, channels, in, out);
+    case 3: return b_basis<T, 3>(tables, n_elements, counts, channels, in, out);
+  }
+}
+
+}  // namespace maceloop::training
+
+namespace t = maceloop::training;
+
+#define MACELOOP_TRAINING(T, NAME)                                                               \
+  MACELOOP_API void maceloop_a_basis_##NAME(                                                     \
+      const t::ATables<T>* tables, int64_t n_atoms, const int64_t* first,                        \
+      const int64_t* senders, const int64_t* radial, int64_t channels, const T* h, const T* Y,   \
+      const T* R, const T* g, const T* dh, const T* dY, const T* dR, T* of_h, T* of_Y, T* of_R,  \
+      T* of_g) {                                                                                 \
+    t::a_basis<T>(*tables, {n_atoms, first, senders, radial}, channels,                          \
+                  {h, Y, R, g, dh, dY, dR}, {of_h, of_Y, of_R, of_g});                           \
+  }                                                                                              \
+  MACELOOP_API void maceloop_b_basis_##NAME(                                                     \
+      const t::BTables* tables, int64_t n_elements, const int64_t* counts, int64_t channels,     \
+      const T* A, const T* W, const T* g, const T* v, T* of_A, T* of_W, T* of_g) {               \
+    t::any_b_basis<T>(*tables, n_elements, counts, channels, {A, W, g, v}, {of_A, of_W, of_g});  \
+  }                                                                                              \
+  MACELOOP_API void maceloop_mlp_forward_##NAME(const t::MLPShape<T>* shape, int64_t n,          \
+                                                const T* x, T* z, T* result) {                   \
+    t::mlp_forward<T>(*shape, n, x, z, result);                                                  \
+  }                                                                                              \
+  MACELOOP_API void maceloop_mlp_backward_##NAME(const t::MLPShape<T>* shape, int64_t n,         \
+                                                 const T* x, const T* z, const T* g, T* b,       \
+                                                 T* of_x, T* const* of_weights) {                \
+    t::mlp_backward<T>(*shape, n, x, z, g, b, of_x, of_weights);                                 \
+  }                                                                                              \
+  MACELOOP_API void maceloop_mlp_double_backward_##NAME(                                         \
+      const t::MLPShape<T>* shape, int64_t n, const T* x, const T* z, const T* g, const T* b,    \
+      const T* u, const T* const* Q, T* of_g, T* of_x, T* const* of_weights) {                   \
+    t::mlp_double_backward<T>(*shape, n, x, z, g, b, u, Q, of_g, of_x, of_weights);              \
+  }                                                                                              \
+  MACELOOP_API void maceloop_harmonics_forward_##NAME(int64_t max_ell, int64_t n,                \
+                                                      const T* vectors, T* Y) {                  \
+    t::harmonics_forward<T>(int(max_ell), n, vectors, Y);                                        \
+  }                                                                                              \
+  MACELOOP_API void maceloop_harmonics_backward_##NAME(int64_t max_ell, int64_t n,               \
+                                                       const T* vectors, const T* g,             \
+                                                       T* of_vectors, const T* u, T* of_g) {     \
+    t::harmonics_backward<T>(int(max_ell), n, vectors, g, of_vectors, u, of_g);                  \
+  }                                                                                              \
+  MACELOOP_API void maceloop_linear_forward_##NAME(const t::LinearShape* shape, const T* x,      \
+                                                   const T* W, T* y) {                           \
+    t::linear_forward<T>(*shape, x, W, y);                                                       \
+  }                                                                                              \
+  MACELOOP_API void maceloop_linear_backward_##NAME(const t::LinearShape* shape, const T* g,     \
+                                                    const T* W, T* of_x) {                       \
+    t::linear_backward<T>(*shape, g, W, of_x);                                                   \
+  }                                                                                              \
+  MACELOOP_API void maceloop_linear_weights_##NAME(const t::LinearShape* shape, const T* x,      \
+                                                   const T* g, T* of_W) {                        \
+    t::linear_weights<T>(*shape, x, g, of_W);                                                    \
+  }
+
+MACELOOP_TRAINING(float, f32)
+MACELOOP_TRAINING(double, f64)
