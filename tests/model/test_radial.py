@@ -94,6 +94,9 @@ def test_soft_transform_is_the_distance_where_atoms_do_not_overlap():
     assert x[0].item() == pytest.approx(0.75 * size, rel=1e-2)
     assert x[3].item() == pytest.approx(3 * size, rel=1e-3)
     assert (x.diff(dim=0) > 0).all()
+    # Half way, at m = (3/4 + 4/3)/2, half of r − p₀ is left.
+    half = transform(column(25 / 24 * size), pair(1)).item()
+    assert half == pytest.approx(43 / 48 * size, abs=TOLERANCE["exact"])
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
