@@ -26,6 +26,7 @@ class Graph:
         frame: [n_atoms] which frame an atom belongs to.
         head: [n_frames] index of the model's head that is asked for each frame, −1 for its default
             one; None: the default one for all.
+        reverse: [n_edges] which edge is the same pair of atoms, seen from the other; None: unknown.
     """
 
     positions: torch.Tensor
@@ -36,6 +37,7 @@ class Graph:
     periodic: torch.Tensor
     frame: torch.Tensor
     head: torch.Tensor | None = None
+    reverse: torch.Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -60,6 +62,17 @@ class Graph:
         shift = torch.bmm(self.unit_shifts.unsqueeze(1), cell).squeeze(1)
         r = self.positions
         return r.index_select(0, senders) - r.index_select(0, receivers) + shift
+
+    def pairs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What depends on a pair's distance alone needs to be computed once for both directions.
+
+        Returns:
+            [n_pairs] the first edge of each pair; [n_edges] which pair an edge belongs to.
+        """
+        is_first = torch.arange(self.n_edges, device=self.reverse.device) < self.reverse
+        number = is_first.cumsum(0) - 1
+        pair = torch.where(is_first, number, number.index_select(0, self.reverse))
+        return is_first.nonzero().squeeze(1), pair
 
     def volume(self) -> torch.Tensor:
         """[n_frames] Å³; infinite where the frame is not periodic in all directions."""
@@ -125,6 +138,18 @@ def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([i, j]).astype(np.int64), S
 
 
+def reverse_edges(edge_index: np.ndarray, unit_shifts: np.ndarray) -> np.ndarray | None:
+    """[n_edges] the number of edge (j, i, −S) for each edge (i, j, S); None if some have none."""
+    (i, j), (x, y, z) = edge_index, unit_shifts.T
+    order, back = np.lexsort((z, y, x, j, i)), np.lexsort((-z, -y, -x, i, j))
+    same = [(i, j), (j, i), (x, -x), (y, -y), (z, -z)]
+    if not all(np.array_equal(there[order], here[back]) for there, here in same):
+        return None
+    reverse = np.empty(len(order), dtype=np.int64)
+    reverse[back] = order
+    return reverse
+
+
 def graph_of(
     atoms: Atoms,
     r_max: float,
@@ -146,6 +171,7 @@ def graph_of(
     """
     species = species_of(atoms.numbers, elements)
     edge_index, unit_shifts = neighbours(atoms, r_max)
+    reverse = reverse_edges(edge_index, unit_shifts)
     return Graph(
         positions=torch.tensor(atoms.positions, dtype=dtype),
         species=torch.from_numpy(species),
@@ -155,6 +181,7 @@ def graph_of(
         periodic=torch.tensor([bool(atoms.pbc.all())]),
         frame=torch.zeros(len(atoms), dtype=torch.int64),
         head=None if head is None else torch.tensor([head]),
+        reverse=None if reverse is None else torch.from_numpy(reverse),
     )
 
 
@@ -164,10 +191,11 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         return graphs[0]
     first_atom = np.cumsum([0, *[g.n_atoms for g in graphs]])
     first_frame = np.cumsum([0, *[g.n_frames for g in graphs]])
+    first_edge = np.cumsum([0, *[g.n_edges for g in graphs]])
     together = {
         f.name: torch.cat([getattr(g, f.name) for g in graphs])
         for f in fields(Graph)
-        if f.name not in ("edge_index", "frame", "head")
+        if f.name not in ("edge_index", "frame", "head", "reverse")
     }
     head = None
     if any(g.head is not None for g in graphs):
@@ -175,9 +203,13 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         head = torch.cat(
             [d if g.head is None else g.head for g, d in zip(graphs, default, strict=True)]
         )
+    reverse = None
+    if all(g.reverse is not None for g in graphs):
+        reverse = torch.cat([g.reverse + int(e) for g, e in zip(graphs, first_edge, strict=False)])
     return Graph(
         **together,
         head=head,
+        reverse=reverse,
         edge_index=torch.cat(
             [g.edge_index + int(a) for g, a in zip(graphs, first_atom, strict=False)], dim=1
         ),

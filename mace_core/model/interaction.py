@@ -90,7 +90,7 @@ class Interaction(torch.nn.Module):
         Args:
             h: [n_atoms, D_in, C], atoms sorted by element.
             Y: [n_edges, D].
-            radial: [n_edges, num_radial_basis].
+            radial: [n_edges or pairs, num_radial_basis].
             edges: sorted by receiver.
             counts: atoms of each element.
 
@@ -115,6 +115,6 @@ class Density(torch.nn.Module):
         self.weight = first.normal((num_basis, 1))
 
     def forward(self, radial: torch.Tensor, edges: Edges) -> torch.Tensor:
-        """[n_edges, num_basis] → [n_atoms, 1]."""
+        """[n_edges or pairs, num_basis] → [n_atoms, 1]."""
         of_edge = torch.tanh((radial @ (self.weight * len(self.weight) ** -0.5)) ** 2)
-        return edges.by_receiver(of_edge.unsqueeze(1)).sum(dim=1)
+        return edges.by_receiver(edges.of_pairs(of_edge).unsqueeze(1)).sum(dim=1)

@@ -214,12 +214,16 @@ class MACE(torch.nn.Module):
         receivers, senders = back.index_select(0, graph.edge_index.reshape(-1)).view(2, -1)
         receivers, edge_order = torch.sort(receivers, stable=True)
         senders = senders.index_select(0, edge_order)
-        edges = Edges.build(receivers, senders, graph.n_atoms)
-        vectors = vectors.index_select(0, edge_order)
+        # Both directions of a pair of atoms share their radial features.
+        first, pair = edge_order, None
+        if graph.reverse is not None:
+            first, pair = graph.pairs()
+            pair = pair.index_select(0, edge_order)
+        edges = Edges.build(receivers, senders, graph.n_atoms, pair)
 
-        r = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-        Y = spherical_harmonics(self.architecture.max_ell, vectors / r)
-        radial = self.radial_basis(r, (species[receivers], species[senders]))
+        Y = spherical_harmonics(self.architecture.max_ell, vectors.index_select(0, edge_order))
+        r = torch.linalg.vector_norm(vectors.index_select(0, first), dim=1, keepdim=True)
+        radial = self.radial_basis(r, graph.species[graph.edge_index[:, first]].unbind())
         h = self.node_embedding(species)
         layers = []
         for interaction, product in zip(self.interactions, self.products, strict=True):

@@ -56,8 +56,7 @@ def _torch(h, Y, R, edges, couplings, rows):
     if isinstance(R, torch.Tensor):
         of_l1 = _paths(len(couplings) - 1, _lmax(Y)).of_l1
         R = [R[:, own] for own in of_l1] if len(of_l1) > 1 else [R]
-    if edges.pair is not None:
-        R = [radial.index_select(0, edges.pair) for radial in R]
+    R = [edges.of_pairs(radial) for radial in R]
     h_senders = h.index_select(0, edges.senders)
     parts = []
     for l1, (radial, coupling) in enumerate(zip(R, couplings, strict=True)):

@@ -53,6 +53,10 @@ class Edges:
         rank = torch.arange(n_edges, device=self.receivers.device) - self.first[self.receivers]
         return self.receivers * self.width + rank
 
+    def of_pairs(self, x: torch.Tensor) -> torch.Tensor:
+        """[n_pairs, …] → [n_edges, …]; as it is where edges share nothing."""
+        return x if self.pair is None else x.index_select(0, self.pair)
+
     def by_receiver(self, x: torch.Tensor) -> torch.Tensor:
         """[n_edges, rows, n] → [n_atoms, width · rows, n], zero where an atom has fewer edges."""
         if len(x) != self.n_atoms * self.width:
