@@ -41,7 +41,7 @@ def split(folder: Path, name: str, n_train: int, n_valid: int, n_test: int, draw
     if name == "3bpa":
         frames = _extxyz(folder / "3bpa" / "train_300K.xyz")
         atoms = _extxyz(folder / "3bpa" / "iso_atoms.xyz")
-        E0s = {atom.symbols[0]: atom.info["REF_energy"] for atom in atoms}
+        E0s = {atom.symbols[0]: float(atom.info["REF_energy"]) for atom in atoms}
         order = rng.permutation(len(frames))
         return Split(*_parts([frames[i] for i in order], n_train, n_valid, n_test), E0s)
     frames, test = (

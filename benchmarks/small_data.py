@@ -31,7 +31,7 @@ from mace_core.train.member import train_member
 RESULTS = Path(__file__).parent / "results"
 N_TEST = 200
 #: Frames, held-out ones included → epochs.
-SIZES = {20: 400, 50: 200, 200: 100}
+SIZES = {20: 200, 50: 100, 200: 50}
 
 #: Keys of the ``train`` section, beside the defaults of mace-torch where they differ from ours.
 BASE = {
