@@ -39,13 +39,3 @@ OPTIONS = {
     "edge_irreps": (None, "messages with other irreps than the features"),
     "use_edge_irreps_first": (False, "messages with other irreps than the features"),
 }
-
-#: Options whose values are known in part.
-LIMITS = {
-    "gate": "only SiLU in the readout",
-    "hidden_irreps": "only C copies each of 0e, 1o, 2e, … up to one L, C the same for all",
-    "correlation": "only one correlation order for all layers",
-    "symmetric_contractions": "only mace-torch's product basis, not cuequivariance's reduced one",
-    "bessel_weights": "only the frequencies n π / r_max",
-    "radial_MLP": "only e3nn's network without biases and layer norms",
-}
