@@ -38,15 +38,17 @@ struct EdgeList {
   const int64_t* radial;   // [n_edges] row of R, or null: the edge's own
 };
 
-// Operands of F and cotangents of its derivatives with respect to h, Y, R; null is zero.
+// Operands of F. With dh, dY and dR, all results are those of F's differential
+// F(dh, Y, R, g) + F(h, dY, R, g) + F(h, Y, dR, g) instead; these three come together or not at all.
+// g is null where only its gradient is wanted.
 template <class T>
 struct AOperands {
   const T *h, *Y, *R, *g;
-  const T *H, *U, *V;
+  const T *dh, *dY, *dR;
 };
 
-// Results; null where not wanted. Those of h and Y are added to, and that of R where edges share
-// its rows; else it is written, as is that of g.
+// Gradients with respect to h, Y, R, g; null where not wanted. Those of h and Y are added to, and
+// that of R where edges share its rows; else it is written, as is that of g.
 template <class T>
 struct AResults {
   T *h, *Y, *R, *g;
@@ -58,199 +60,238 @@ class ABasis {
   ABasis(const ATables<T>& tables, const EdgeList& edges, const AOperands<T>& in,
          const AResults<T>& out, int64_t channels)
       : t(tables), e(edges), C(channels), in(in), out(out),
-        y_of_edges(t.n_y * E), c_Y(t.n_k * E), c_U(t.n_k * E),
-        rows(t.n_rows * 4 * E), products_Y(S * t.n_q * 4 * E), products_U(S * t.n_q * 4 * E),
-        m_Y(t.n_q * 4 * E), m_U(t.n_q * 4 * E), dots(t.n_k * E) {}
+        y_of_edges(t.n_y * E), c_Y(t.n_k * E), c_dY(t.n_k * E), rows(t.n_rows * 4 * E),
+        products_Y(S * t.n_q * 4 * E), products_dY(S * t.n_q * 4 * E), dots(t.n_k * E) {}
 
   // N lanes from channel c on.
   template <class L, int N>
   void run(int64_t c) {
-    for (int64_t i = 0; i < e.n_atoms; ++i) {
-      if (out.g) zero<L, N>();
-      for (int64_t first = e.first[i]; first < e.first[i + 1]; first += E) {
-        const int64_t n = std::min<int64_t>(E, e.first[i + 1] - first);
-        coefficients(in.Y, first, n, c_Y);
-        if (in.U) coefficients(in.U, first, n, c_U);
-        for (int64_t part = 0; part < n; part += S) {
-          const int64_t m = std::min<int64_t>(S, n - part);
-          if (out.g || out.Y) multiply<L, N>(first + part, m, c);
-          if (out.g) collect<L, N>(part, m);
-          if (in.g)
-            for (int64_t j = 0; j < m; ++j) spread<L, N>(i, first + part + j, part + j, j, c);
-        }
-      }
-      if (out.g) write<L, N>(i, c);
-    }
+    if (in.dh)
+      run_as<L, N, true>(c);
+    else
+      run_as<L, N, false>(c);
   }
 
  private:
   static constexpr int E = Wide<T>::width;  // edges whose coefficients are made together
   static constexpr int S = 4;               // edges that are added to a row together
 
+  template <class L, int N, bool differential>
+  void run_as(int64_t c) {
+    for (int64_t i = 0; i < e.n_atoms; ++i) {
+      if (out.g) std::fill_n((T*)rows, t.n_rows * N * L::width, T(0));
+      for (int64_t first = e.first[i]; first < e.first[i + 1]; first += E) {
+        const int64_t n = std::min<int64_t>(E, e.first[i + 1] - first);
+        coefficients(in.Y, first, n, c_Y);
+        if (differential) coefficients(in.dY, first, n, c_dY);
+        for (int64_t part = 0; part < n; part += S) {
+          const int64_t m = std::min<int64_t>(S, n - part);
+          if (out.g || out.Y)
+            for (int64_t j = 0; j < m; ++j) multiply<L, N, differential>(first + part + j, j, c);
+          if (out.g) switch (m) {
+              case 4: collect<L, N, differential, 4>(part); break;
+              case 3: collect<L, N, differential, 3>(part); break;
+              case 2: collect<L, N, differential, 2>(part); break;
+              default: collect<L, N, differential, 1>(part);
+            }
+          for (int64_t j = 0; j < m; ++j) {
+            if (out.h || out.R) spread<L, N, differential>(i, first + part + j, part + j, c);
+            if (out.Y) contract<L, N>(i, first + part + j, j, c);
+          }
+        }
+      }
+      if (out.g)
+        for (int64_t o = 0; o < t.n_rows; ++o)
+          for (int n = 0; n < N; ++n)
+            L::store(out.g + (i * t.n_rows + o) * C + c + n * L::width,
+                     L::load(rows + (o * N + n) * L::width));
+    }
+  }
+
   // C_k of n edges, [n_k][E].
   void coefficients(const T* Y, int64_t first, int64_t n, T* result) {
     using L = Wide<T>;
+    T* const of_edges = y_of_edges;
     for (int64_t y = 0; y < t.n_y; ++y) {
-      T* of_edges = y_of_edges + y * E;
-      for (int64_t j = 0; j < n; ++j) of_edges[j] = Y[(first + j) * t.n_y + y];
-      for (int64_t j = n; j < E; ++j) of_edges[j] = 0;
+      for (int64_t j = 0; j < n; ++j) of_edges[y * E + j] = Y[(first + j) * t.n_y + y];
+      for (int64_t j = n; j < E; ++j) of_edges[y * E + j] = 0;
     }
-    for (int64_t k = 0; k < t.n_k; ++k) {
+    const int32_t *const k_first = t.k_first, *const k_y = t.k_y;
+    const T* const value = t.k_value;
+    const int64_t n_k = t.n_k;
+    for (int64_t k = 0; k < n_k; ++k) {
       typename L::V sum{};
-      for (int32_t s = t.k_first[k]; s < t.k_first[k + 1]; ++s)
-        sum += t.k_value[s] * L::load(y_of_edges + t.k_y[s] * E);
+      for (int32_t s = k_first[k]; s < k_first[k + 1]; ++s)
+        sum += value[s] * L::load(of_edges + k_y[s] * E);
       L::store(result + k * E, sum);
     }
   }
 
-  template <class L, int N>
-  void zero() {
-    for (int64_t x = 0; x < t.n_rows * N; ++x) L::store(rows + x * L::width, typename L::V{});
-  }
-
-  template <class L, int N>
-  void write(int64_t i, int64_t c) {
-    for (int64_t o = 0; o < t.n_rows; ++o)
-      for (int n = 0; n < N; ++n)
-        L::store(out.g + (i * t.n_rows + o) * C + c + n * L::width,
-                 L::load(rows + (o * N + n) * L::width));
-  }
-
   int64_t radial_row(int64_t edge) const { return e.radial ? e.radial[edge] : edge; }
 
-  // What stands with C_k(Y) and C_k(U) in the derivative with respect to g: products of the
-  // operands (R h) of the plain form, or of its differential (R H + V h) and (R h).
-  template <class L, int N>
-  void multiply(int64_t edge, int64_t m, int64_t c) {
-    const bool differential = in.H || in.U || in.V;
-    for (int64_t j = 0; j < m; ++j) {
-      const int64_t s = e.senders[edge + j] * t.n_h * C + c;
-      const int64_t r = radial_row(edge + j) * t.n_paths * C + c;
-      for (int64_t p = 0; p < t.n_paths; ++p) {
-        for (int n = 0; n < N; ++n) {
-          const int64_t rp = r + p * C + n * L::width;
-          const typename L::V R = L::load(in.R + rp);
-          typename L::V V{};
-          if (in.V) V = L::load(in.V + rp);
-          int64_t a = s + t.path_a[p] * C + n * L::width;
-          for (int32_t q = t.path_q[p]; q < t.path_q[p + 1]; ++q, a += C) {
-            const int64_t place = ((j * t.n_q + q) * N + n) * L::width;
-            const typename L::V h = L::load(in.h + a);
-            if (!differential) {
-              L::store(products_Y + place, R * h);
-            } else {
-              typename L::V x = V * h;
-              if (in.H) x += R * L::load(in.H + a);
-              L::store(products_Y + place, x);
-              if (in.U) L::store(products_U + place, R * h);
-            }
-          }
-        }
+  // What stands with C_k(Y), and in a differential with C_k(dY), in the gradient of g: R h, or
+  // R dh + dR h and R h. For edge number j of those that are collected together.
+  template <class L, int N, bool differential>
+  void multiply(int64_t edge, int64_t j, int64_t c) {
+    using V = typename L::V;
+    constexpr int W = L::width;
+    const int64_t sender = e.senders[edge] * t.n_h * C + c, n_paths = t.n_paths, C = this->C;
+    const int64_t radial = radial_row(edge) * n_paths * C + c;
+    const T *const h = in.h + sender, *const R = in.R + radial;
+    const T* const dh = differential ? in.dh + sender : nullptr;
+    const T* const dR = differential ? in.dR + radial : nullptr;
+    const int32_t *const path_q = t.path_q, *const path_a = t.path_a;
+    T* to_Y = products_Y + j * t.n_q * N * W;
+    T* to_dY = products_dY + j * t.n_q * N * W;
+    for (int64_t p = 0; p < n_paths; ++p) {
+      V r[N], dr[N];
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) {
+        r[n] = L::load(R + p * C + n * W);
+        if (differential) dr[n] = L::load(dR + p * C + n * W);
       }
-    }
-  }
-
-  // rows += the derivative with respect to g of m edges.
-  template <class L, int N>
-  void collect(int64_t part, int64_t m) {
-    using V = typename L::V;
-    for (int64_t o = 0; o < t.n_rows; ++o) {
-      V sum[N];
-      T* row = rows + o * N * L::width;
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) sum[n] = L::load(row + n * L::width);
-      for (int64_t j = 0; j < m; ++j)
-        for (int32_t k = t.row_k[o]; k < t.row_k[o + 1]; ++k) {
-          const int64_t place = (j * t.n_q + t.k_q[k]) * N * L::width;
-          const T y = c_Y[k * E + part + j];
-#pragma GCC unroll 4
-          for (int n = 0; n < N; ++n) sum[n] += y * L::load(products_Y + place + n * L::width);
-          if (in.U) {
-            const T u = c_U[k * E + part + j];
-#pragma GCC unroll 4
-            for (int n = 0; n < N; ++n) sum[n] += u * L::load(products_U + place + n * L::width);
-          }
-        }
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) L::store(row + n * L::width, sum[n]);
-    }
-  }
-
-  // m[q] = Σ_k C_k g[row]: the derivative with respect to the product R h of an edge.
-  template <class L, int N>
-  void couple(const T* coefficient, const T* g, T* m) {
-    using V = typename L::V;
-    for (int64_t q = 0; q < t.n_q; ++q) {
-      V sum[N];
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) sum[n] = V{};
-      for (int32_t x = t.q_first[q]; x < t.q_first[q + 1]; ++x) {
-        const T value = coefficient[t.q_k[x] * E];
-        const T* row = g + t.q_row[x] * C;
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) sum[n] += value * L::load(row + n * L::width);
-      }
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) L::store(m + (q * N + n) * L::width, sum[n]);
-    }
-  }
-
-  // The derivatives with respect to h, R and Y of edge number `place` of its block.
-  template <class L, int N>
-  void spread(int64_t i, int64_t edge, int64_t place, int64_t j, int64_t c) {
-    using V = typename L::V;
-    const bool differential = in.H || in.U || in.V;
-    const T* g = in.g + i * t.n_rows * C + c;
-    const int64_t s = e.senders[edge] * t.n_h * C + c;
-    const int64_t r = radial_row(edge) * t.n_paths * C + c;
-    if (out.h || out.R) {
-      couple<L, N>(c_Y + place, g, m_Y);
-      if (in.U) couple<L, N>(c_U + place, g, m_U);
-      for (int64_t p = 0; p < t.n_paths; ++p) {
+      int64_t a = path_a[p] * C;
+      for (int32_t q = path_q[p]; q < path_q[p + 1]; ++q, a += C) {
 #pragma GCC unroll 4
         for (int n = 0; n < N; ++n) {
-          const int64_t rp = r + p * C + n * L::width;
-          const V R = L::load(in.R + rp);
-          V of_V{}, of_R{};
-          if (in.V) of_V = L::load(in.V + rp);
-          int64_t a = s + t.path_a[p] * C + n * L::width;
-          for (int32_t q = t.path_q[p]; q < t.path_q[p + 1]; ++q, a += C) {
-            const V y = L::load(m_Y + (q * N + n) * L::width);
-            V of_h{};
-            if (!differential) {
-              of_h = R * y;
-              of_R += L::load(in.h + a) * y;
-            } else {
-              of_h = of_V * y;
-              if (in.H) of_R += L::load(in.H + a) * y;
-              if (in.U) {
-                const V u = L::load(m_U + (q * N + n) * L::width);
-                of_h += R * u;
-                of_R += L::load(in.h + a) * u;
-              }
-            }
-            if (out.h) L::store(out.h + a, L::load(out.h + a) + of_h);
+          const V x = L::load(h + a + n * W);
+          if (differential) {
+            L::store(to_Y + (q * N + n) * W, dr[n] * x + r[n] * L::load(dh + a + n * W));
+            L::store(to_dY + (q * N + n) * W, r[n] * x);
+          } else {
+            L::store(to_Y + (q * N + n) * W, r[n] * x);
           }
-          if (out.R) L::store(out.R + rp, e.radial ? L::load(out.R + rp) + of_R : of_R);
         }
       }
     }
-    if (out.Y) {
-      for (int64_t k = 0; k < t.n_k; ++k) {
-        const T* product = products_Y + (j * t.n_q + t.k_q[k]) * N * L::width;
-        const T* row = g + t.k_row[k] * C;
-        V sum = L::load(product) * L::load(row);
+  }
+
+  // Adds M edges to the gradient of g.
+  template <class L, int N, bool differential, int M>
+  void collect(int64_t part) {
+    using V = typename L::V;
+    constexpr int W = L::width;
+    const int32_t *const row_k = t.row_k, *const k_q = t.k_q;
+    const int64_t n_rows = t.n_rows, stride = t.n_q * N * W;
+    const T *const y = c_Y + part, *const dy = c_dY + part;
+    const T *const from_Y = products_Y, *const from_dY = products_dY;
+    T* row = rows;
+    for (int64_t o = 0; o < n_rows; ++o, row += N * W) {
+      V sum[N];
 #pragma GCC unroll 4
-        for (int n = 1; n < N; ++n)
-          sum += L::load(product + n * L::width) * L::load(row + n * L::width);
-        L::store(dots + k * L::width, sum);
+      for (int n = 0; n < N; ++n) sum[n] = L::load(row + n * W);
+      for (int32_t k = row_k[o]; k < row_k[o + 1]; ++k) {
+        const T* x = from_Y + k_q[k] * N * W;
+        const T* dx = from_dY + k_q[k] * N * W;
+#pragma GCC unroll 4
+        for (int j = 0; j < M; ++j) {
+          const T factor = y[k * E + j];
+#pragma GCC unroll 4
+          for (int n = 0; n < N; ++n) sum[n] += factor * L::load(x + j * stride + n * W);
+          if (differential) {
+            const T other = dy[k * E + j];
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) sum[n] += other * L::load(dx + j * stride + n * W);
+          }
+        }
       }
-      for (int64_t y = 0; y < t.n_y; ++y) {
-        V sum{};
-        for (int32_t x = t.y_first[y]; x < t.y_first[y + 1]; ++x)
-          sum += t.y_value[x] * L::load(dots + t.y_k[x] * L::width);
-        out.Y[edge * t.n_y + y] += L::sum(sum);
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) L::store(row + n * W, sum[n]);
+    }
+  }
+
+  // The gradients with respect to h and R of edge number `place` of its block.
+  template <class L, int N, bool differential>
+  void spread(int64_t i, int64_t edge, int64_t place, int64_t c) {
+    using V = typename L::V;
+    constexpr int W = L::width;
+    const int64_t C = this->C, n_paths = t.n_paths;
+    const T* const g = in.g + i * t.n_rows * C + c;
+    const int64_t sender = e.senders[edge] * t.n_h * C + c;
+    const int64_t radial = radial_row(edge) * n_paths * C + c;
+    const T *const h = in.h + sender, *const R = in.R + radial;
+    const T* const dh = differential ? in.dh + sender : nullptr;
+    const T* const dR = differential ? in.dR + radial : nullptr;
+    T* const of_h = out.h ? out.h + sender : nullptr;
+    T* const of_R = out.R ? out.R + radial : nullptr;
+    const bool add = e.radial;
+    const T *const c_Y = this->c_Y + place, *const c_dY = this->c_dY + place;
+    const int32_t *const path_q = t.path_q, *const path_a = t.path_a, *const q_first = t.q_first;
+    const int32_t *const q_k = t.q_k, *const q_row = t.q_row;
+    for (int64_t p = 0; p < n_paths; ++p) {
+      V r[N], dr[N], of_r[N];
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) {
+        r[n] = L::load(R + p * C + n * W);
+        if (differential) dr[n] = L::load(dR + p * C + n * W);
+        of_r[n] = V{};
       }
+      int64_t a = path_a[p] * C;
+      for (int32_t q = path_q[p]; q < path_q[p + 1]; ++q, a += C) {
+        // The gradient of the product R h, and in a differential what dY adds to it.
+        V y[N], dy[N];
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) y[n] = dy[n] = V{};
+        for (int32_t x = q_first[q]; x < q_first[q + 1]; ++x) {
+          const T factor = c_Y[q_k[x] * E];
+          const T other = differential ? c_dY[q_k[x] * E] : T(0);
+          const T* row = g + q_row[x] * C;
+#pragma GCC unroll 4
+          for (int n = 0; n < N; ++n) {
+            const V value = L::load(row + n * W);
+            y[n] += factor * value;
+            if (differential) dy[n] += other * value;
+          }
+        }
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) {
+          const V x = L::load(h + a + n * W);
+          if (differential)
+            of_r[n] += L::load(dh + a + n * W) * y[n] + x * dy[n];
+          else
+            of_r[n] += x * y[n];
+        }
+        if (of_h)
+#pragma GCC unroll 4
+          for (int n = 0; n < N; ++n) {
+            const V change = differential ? dr[n] * y[n] + r[n] * dy[n] : r[n] * y[n];
+            L::store(of_h + a + n * W, L::load(of_h + a + n * W) + change);
+          }
+      }
+      if (of_R)
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) {
+          T* const to = of_R + p * C + n * W;
+          L::store(to, add ? L::load(to) + of_r[n] : of_r[n]);
+        }
+    }
+  }
+
+  // The gradient with respect to Y of edge number j of those that are collected together.
+  template <class L, int N>
+  void contract(int64_t i, int64_t edge, int64_t j, int64_t c) {
+    using V = typename L::V;
+    constexpr int W = L::width;
+    const int64_t C = this->C, n_k = t.n_k, n_y = t.n_y;
+    const T* const g = in.g + i * t.n_rows * C + c;
+    const T* const product = products_Y + j * t.n_q * N * W;
+    const int32_t *const k_q = t.k_q, *const k_row = t.k_row;
+    T* const dot = dots;
+    for (int64_t k = 0; k < n_k; ++k) {
+      const T *const x = product + k_q[k] * N * W, *const row = g + k_row[k] * C;
+      V sum = L::load(x) * L::load(row);
+#pragma GCC unroll 4
+      for (int n = 1; n < N; ++n) sum += L::load(x + n * W) * L::load(row + n * W);
+      L::store(dot + k * W, sum);
+    }
+    const int32_t *const y_first = t.y_first, *const y_k = t.y_k;
+    const T* const value = t.y_value;
+    T* const of_Y = out.Y + edge * n_y;
+    for (int64_t y = 0; y < n_y; ++y) {
+      V sum{};
+      for (int32_t x = y_first[y]; x < y_first[y + 1]; ++x)
+        sum += value[x] * L::load(dot + y_k[x] * W);
+      of_Y[y] += L::sum(sum);
     }
   }
 
@@ -259,7 +300,7 @@ class ABasis {
   const int64_t C;
   const AOperands<T> in;
   const AResults<T> out;
-  Buffer<T> y_of_edges, c_Y, c_U, rows, products_Y, products_U, m_Y, m_U, dots;
+  Buffer<T> y_of_edges, c_Y, c_dY, rows, products_Y, products_dY, dots;
 };
 
 }  // namespace maceloop::training

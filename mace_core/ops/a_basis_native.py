@@ -56,10 +56,12 @@ class ABasisGradient(torch.autograd.Function):
         operands = ctx.saved_tensors
         if dh is None and dY is None and dR is None:
             return (None,) * 6
+        given = zip((dh, dY, dR), operands, strict=False)
+        changes = [torch.zeros_like(x) if dx is None else dx.contiguous() for dx, x in given]
         *which, of_g = wanted(ctx)
         results = _gradients(operands[:3], ctx.edges, which)
         for_g = torch.empty_like(operands[3]) if of_g else None
-        _call(ctx.edges, operands, contiguous(dh, dY, dR), (*results, for_g))
+        _call(ctx.edges, operands, changes, (*results, for_g))
         return *results, for_g, None, None
 
 
