@@ -39,7 +39,7 @@ def split(folder: Path, name: str, n_train: int, n_valid: int, n_test: int, draw
     """
     rng = np.random.default_rng(draw)
     if name == "3bpa":
-        frames = _extxyz(folder / "3bpa" / "train_300K.xyz")
+        frames = frames_of_3bpa(folder, "train_300K")
         atoms = _extxyz(folder / "3bpa" / "iso_atoms.xyz")
         E0s = {atom.symbols[0]: float(atom.info["REF_energy"]) for atom in atoms}
         order = rng.permutation(len(frames))
@@ -51,6 +51,11 @@ def split(folder: Path, name: str, n_train: int, n_valid: int, n_test: int, draw
     train, valid, _ = _parts([frames[i] for i in order], n_train, n_valid, 0)
     E0s = {chemical_symbols[z]: E0 for z, E0 in average_energies(train).items()}
     return Split(train, valid, [test[i] for i in rng.permutation(len(test))[:n_test]], E0s)
+
+
+def frames_of_3bpa(folder: Path, part: str) -> list[Atoms]:
+    """``train_300K`` or ``train_mixedT``."""
+    return _extxyz(folder / "3bpa" / f"{part}.xyz")
 
 
 def errors(frames: list[Atoms], energies: np.ndarray, forces: list[np.ndarray]) -> dict[str, float]:
