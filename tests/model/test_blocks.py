@@ -20,6 +20,7 @@ from mace_core.model.radial import SILU_FACTOR
 
 @given(st.integers(0, 4), st.integers(0, 2**32 - 1))
 def test_spherical_harmonics_are_those_of_e3nn(max_ell, seed):
+    """Their order, axes and normalisation: Σ_m Y_lm² = 2 l + 1."""
     vectors = torch.tensor(np.random.default_rng(seed).normal(0, 3, (7, 3)))
     expected = o3.spherical_harmonics(
         list(range(max_ell + 1)), vectors, normalize=True, normalization="component"
@@ -120,6 +121,7 @@ def test_elements_are_sorted():
 
 
 def test_scale_and_shift():
+    """E_i = E0 + scale · Σ_t readout_t + shift."""
     graph = graph_of(ethanol(), 3.5, ELEMENTS)
     one, two = small_model(1, scale=1.0, shift=0.0), small_model(1, scale=2.0, shift=0.5)
     a, b = one(graph), two(graph)

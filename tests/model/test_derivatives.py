@@ -33,6 +33,7 @@ def central(energy_of, step: float = STEP) -> float:
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_forces_are_minus_the_gradient(frame):
+    """F_i = −∂E/∂r_i."""
     atoms = FRAMES[frame](7)
     forces = MODEL(graph_of(atoms, MODEL.r_max, ELEMENTS)).forces.numpy()
     rng = np.random.default_rng(0)
@@ -49,6 +50,7 @@ def test_forces_are_minus_the_gradient(frame):
 
 @pytest.mark.parametrize("make", [crystal, small_cell])
 def test_stress_is_the_strain_derivative(make):
+    """σ = (1/V) ∂E/∂ε."""
     atoms = make(8)
     stress = MODEL(graph_of(atoms, MODEL.r_max, ELEMENTS), stress=True).stress[0].numpy()
     np.testing.assert_allclose(stress, stress.T)
