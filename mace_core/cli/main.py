@@ -22,6 +22,7 @@ ROOMS = (
     "loop",
     "train",
     "evaluate",
+    "convert",
     "seed",
     "explore",
     "label",
