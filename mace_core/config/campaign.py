@@ -69,8 +69,9 @@ def load_config(path: str | Path) -> Config:
 def load_settings(path: str | Path) -> Config:
     """The configuration in a YAML file, or the frozen one in a generation's plan.json."""
     if Path(path).suffix == ".json" and Path(path).is_file():
-        plan = json.loads(Path(path).read_text())
-        return parse_config(plan["config"], where=str(path))
+        config = json.loads(Path(path).read_text())["config"]
+        config["train"] = s.TRAIN_BEFORE | config.get("train", {})
+        return parse_config(config, where=str(path))
     return load_config(path)
 
 

@@ -170,6 +170,11 @@ _NOT_HERE = {
 }
 
 
+#: What keys of ``train`` mean in a plan that was frozen before there were any, where it is not
+#: their default: a plan goes on as it began.
+TRAIN_BEFORE = {"refit": "shift"}
+
+
 class Train(Section):
     """Training of each committee member."""
 
@@ -226,7 +231,7 @@ class Train(Section):
         "rms_forces_scaling", description="scale and shift of a new model's interaction energies"
     )
     refit: Literal["none", "shift", "E0s"] = Field(
-        "shift", description="constants of the energy that are fitted in closed form at the end"
+        "E0s", description="constants of the energy that are fitted in closed form at the end"
     )
     warm_start: bool = Field(True, description="start from the previous generation's member")
     default_dtype: Literal["float32", "float64"] = Field(

@@ -131,7 +131,7 @@ def train_member(
     }
     write_table(pd.DataFrame(state.history), out / "history")
     write_json(out / "metrics.json", metrics)
-    provenance = ("seed", "member", "dataset", "n_train", "n_valid", "best_epoch")
+    provenance = ("seed", "member", "dataset", "n_train", "n_valid", "best_epoch", "refit")
     save_model(model, out, {key: metrics[key] for key in provenance})
     checkpoint.remove()
     return metrics

@@ -69,7 +69,7 @@ def test_four_frames_are_learnt_by_heart(tmp_path, make):
 
 
 def test_what_a_training_leaves(toy):
-    metrics = toy.train("m", max_num_epochs=5, eval_interval=2)
+    metrics = toy.train("m", max_num_epochs=5, eval_interval=2, refit="shift")
     files = {path.name for path in (toy.folder / "m").iterdir()}
     assert files == {
         *("model.safetensors", "model.json", "metrics.json", "history.parquet", "history.csv")
@@ -208,17 +208,26 @@ def test_a_warm_start_begins_where_its_parent_ended(toy):
 
 
 def test_a_warm_start_with_other_E0s_takes_the_new_ones(toy):
-    parent = toy.train("parent", max_num_epochs=6)
+    parent = toy.train("parent", max_num_epochs=6, refit="shift")
     moved = {symbol: energy + 0.5 for symbol, energy in E0S.items()}
     toy.train(
         "child",
         call={"warm_start": toy.folder / "parent"},
         data={"E0s": moved},
         max_num_epochs=1,
+        refit="shift",
     )
     first = read_table(toy.folder / "child" / "history").iloc[0]
     assert load_model(toy.folder / "child").E0[0].tolist() == [moved["Al"], moved["Cu"]]
     assert first.valid_forces_mae_meV_A / 1000 == pytest.approx(parent["valid"]["forces_mae"])
+    assert first.valid_loss == pytest.approx(parent["valid"]["loss"], rel=1e-6)
+
+
+def test_E0s_that_a_parent_refitted_are_refitted_in_its_child_before_it_starts(toy):
+    parent = toy.train("parent", max_num_epochs=6)
+    assert set(parent["refit"]["Default"]["E0s"]) == {"Al", "Cu"}
+    toy.train("child", call={"warm_start": toy.folder / "parent"}, max_num_epochs=1)
+    first = read_table(toy.folder / "child" / "history").iloc[0]
     assert first.valid_loss == pytest.approx(parent["valid"]["loss"], rel=1e-6)
 
 
@@ -256,6 +265,33 @@ def test_a_plan_gives_the_seed_and_the_model_to_start_from(toy):
     assert metrics["warm_start"] == str(toy.folder / "parent")
     third = train_member(toy.train_file, plan, toy.folder / "m2", member=2, **call)
     assert third["warm_start"] is None
+
+
+def test_a_plan_goes_on_as_it_began(toy):
+    from mace_core.config import load_settings
+
+    plan = plan_of(toy)
+    assert load_settings(plan).train == load_settings(toy.folder / "plan.yaml").train
+    old = read_json(plan)
+    for key in set(old["config"]["train"]) - BEFORE_STAGE_TWO:
+        del old["config"]["train"][key]
+    write_json(plan, old)
+    train = load_settings(plan).train
+    assert (train.refit, train.loss, train.optimizer) == ("shift", "weighted", "adam")
+    assert (train.scheduler, train.amsgrad, train.stage_two_epoch) == (
+        "ReduceLROnPlateau",
+        True,
+        None,
+    )
+    train_member(toy.train_file, plan, toy.folder / "m", valid_file=toy.valid_file)
+
+
+#: Keys of the ``train`` section when plans were first written.
+BEFORE_STAGE_TWO = {
+    *("members", "max_num_epochs", "batch_size", "lr", "weight_decay", "energy_weight"),
+    *("forces_weight", "stress_weight", "ema", "ema_decay", "clip_grad", "lr_factor"),
+    *("scheduler_patience", "patience", "eval_interval", "warm_start", "default_dtype", "device"),
+}
 
 
 def test_new_elements_in_the_data_cost_the_plans_warm_start_not_the_campaign(toy, capsys):
