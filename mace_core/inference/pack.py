@@ -129,6 +129,7 @@ class Packer:
             channels=self.padded,
             n_elements=len(self.species),
             max_ell=self.max_ell,
+            n_tables=len(radial.bases),
             n_knots=knots.n,
             r_max=r_max,
             first_knot=knots.first,
@@ -188,11 +189,11 @@ class Packer:
         return LayerWeights(**values, **self._readout(model.readouts[t], head))
 
     def _radial(self, functions: list[Functions], knots: Knots) -> np.ndarray:
-        """[tables, knots, paths, C / lanes, 3, lanes]."""
+        """[C / lanes, tables, knots, paths, 3, lanes]."""
         tables = np.stack([sample(f, knots) for f in functions])  # [tables, knots, 3, paths · C]
         tables = tables.reshape(*tables.shape[:3], -1, self.C)
         tables = self._padded_blocks(tables)  # [tables, knots, 3, paths, C / lanes, lanes]
-        return aligned(tables.transpose(0, 1, 3, 4, 2, 5), self.dtype)
+        return aligned(tables.transpose(4, 0, 1, 3, 2, 5), self.dtype)
 
     def _linear(self, interaction: torch.nn.Module) -> dict:
         """The map from A-basis rows to A; without residual with the element's matrices behind."""

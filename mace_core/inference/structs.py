@@ -83,6 +83,7 @@ class Architecture(_Struct):
         channels="int",
         n_elements="int",
         max_ell="int",
+        n_tables="int",
         n_knots="int",
         r_max="float",
         first_knot="float",

@@ -98,7 +98,7 @@ struct Block {
   const T* x;       // features of the first sender
   int64_t x_row;    // from row to row
   const T* radial;  // of the first knot, path 0
-  int64_t knot_step, path_step;
+  int64_t knot_step;
 };
 
 template <class T>
@@ -114,7 +114,7 @@ inline void path_forward(const Receiver<T>& rec, const Block<T>& block, const Pa
                          int64_t out_row) {
   constexpr int W = kLanes<T>, N1 = 2 * L1 + 1, N3 = 2 * L3 + 1;
   Vec<T> acc[N3] = {};
-  const T* table = block.radial + path.channel * block.path_step;
+  const T* table = block.radial + path.channel * kSplineValues * W;
   const T* features = block.x + L1 * L1 * block.x_row;
   const T* w = rec.weights;
   const T* c = rec.coupled[0] + path.entry * W;
@@ -188,7 +188,7 @@ inline void paths_backward(const Receiver<T>& rec, const Block<T>& block, const 
     for (int m1 = 0; m1 < N1; ++m1) x[m1] = load(block.x + at + m1 * block.x_row);
     for (int32_t p = layer.paths_from[L1]; p < layer.paths_from[L1 + 1]; ++p) {
       const Path& path = layer.paths[p];
-      const T* table = radial + path.channel * block.path_step;
+      const T* table = radial + path.channel * kSplineValues * W;
       const Vec<T> R = spline(table, block.knot_step, w);
       const Vec<T> slope = spline(table, block.knot_step, w + kSplineWeights * W);
       const T* c[3];

@@ -170,9 +170,8 @@ class Evaluation {
     Block<T> block;
     block.x = (t == 0 ? w.senders : x_[t]) + c;
     block.x_row = C_;
-    block.radial = w.radial + c * kSplineValues;
-    block.path_step = C_ * kSplineValues;
-    block.knot_step = layer.n_paths * block.path_step;
+    block.knot_step = layer.n_paths * kSplineValues * W;
+    block.radial = w.radial + c / W * arch_.n_tables * arch_.n_knots * block.knot_step;
     return block;
   }
 
@@ -183,7 +182,7 @@ class Evaluation {
     prepare<T, kDerivatives>(receiver_, edges_, i, int(arch_.max_ell), norms_, layer,
                              per_distance());
     const int64_t x_step = components(layer.lmax_in) * C_;
-    const int64_t knot_step = layer.n_paths * C_ * kSplineValues;
+    const int64_t knot_step = layer.n_paths * kSplineValues * W;
     for (int64_t k = 0, e = edges_.first[i]; k < receiver_.n; ++k, ++e) {
       receiver_.knot_at[k] = edges_.knot[e] * knot_step;
       receiver_.x_at[k] =

@@ -42,7 +42,7 @@ struct LayerWeights {
   const T* senders;        // first layer: [Z, C] features of an element's atoms; else null
   const T* up;             // [lmax_in + 1, C, C]; not for the first layer
   const T* up_t;
-  const T* radial;         // [tables, knots, paths, C / lanes, 3, lanes]
+  const T* radial;         // [C / lanes, tables, knots, paths, 3, lanes]
   const T* density;        // [tables, knots, 3] or null: messages are divided by 1 + Σ density
   const T* linear;         // [1 or Z] × for each l [paths_of_l · C, C]
   const T* linear_t;
@@ -60,7 +60,7 @@ struct LayerWeights {
 };
 
 struct Architecture {
-  int64_t n_layers, channels, n_elements, max_ell, n_knots;
+  int64_t n_layers, channels, n_elements, max_ell, n_tables, n_knots;
   double r_max, first_knot, knot_distance;
   const LayerTables* layers;
   const int32_t* table_of_pair;  // [Z, Z] receiver, sender
