@@ -74,6 +74,11 @@ def test_interaction(name, lmax_in, max_ell, lmax_out, seed, improper):
         close(connection_turned, turned(connection, Q))
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_are_what_mace_torch_calls_them(name):
+    assert BLOCKS[name] == Block(density="Density" in name, residual="Residual" in name)
+
+
 @pytest.mark.parametrize("residual", [True, False])
 def test_density_takes_the_place_of_the_mean_number_of_neighbours(residual):
     """(1 + ρ_i) A_i = ⟨n⟩ A_i of the other block, ρ_i = Σ_j tanh((w · radial_ij / √n)²)."""
