@@ -131,8 +131,12 @@ void multiply_transposed(int64_t M, int64_t K, int64_t N, const T* A, int64_t ld
       const int64_t width = std::min<int64_t>(block.columns, N - n);
       T* out = block.panel(0);
       for (int64_t k = 0; k < n_rows; ++k, out += block.columns) {
-        std::memcpy(out, B + (m + k) * ldb + n, width * sizeof(T));
-        std::fill(out + width, out + block.columns, T(0));
+        const T* row = B + (m + k) * ldb + n;
+        if (width == block.columns) {
+          for (int i = 0; i < block.columns; i += kLanes<T>) store(out + i, load_unaligned(row + i));
+        } else {
+          for (int64_t i = 0; i < block.columns; ++i) out[i] = i < width ? row[i] : T(0);
+        }
       }
       any_panel(K, n_rows, A + m * lda, 1, lda, block.panel(0), C + n, ldc, width, true);
     }

@@ -3,8 +3,7 @@
 //   z_l = y_{l-1} W_l,  y_l = silu(z_l) for l < L,  result z_L;  y_0 = x
 //
 // Rows (edges) are taken through all layers some at a time, so that what lies between the layers
-// stays in cache. For gradients z_l and b_l, the cotangent of y_l, are kept of the hidden layers,
-// [n, Σ widths].
+// stays in cache. For gradients z_l and b_l, the cotangent of y_l, are kept of the hidden layers.
 #pragma once
 
 #include <vector>
@@ -64,61 +63,71 @@ class MLP {
   std::vector<Packed<T>> packed;
 };
 
+// The gradients of the weights from those of the weights times their factors.
+template <class T>
+void scale_weights(const MLPShape<T>& s, T* const* of_weights) {
+  if (!of_weights) return;
+  for (int64_t l = 0; l < s.n_layers; ++l)
+    for (int64_t i = 0; i < s.widths[l] * s.widths[l + 1]; ++i) of_weights[l][i] *= s.factors[l];
+}
+
 // Rows that are taken together.
 constexpr int64_t kMLPRows = 96;
 
-// Copies between [m] rows with a leading dimension and contiguous rows.
+// Numbers of z and b for n rows: the blocks of rows one after the other, in each the layers one
+// after the other; and as many more as a vector that begins in the last block can reach beyond it.
 template <class T>
-void gather(const T* from, int64_t ld, int64_t m, int64_t width, T* to) {
-  for (int64_t i = 0; i < m; ++i) std::memcpy(to + i * width, from + i * ld, width * sizeof(T));
-}
-template <class T>
-void scatter(const T* from, int64_t m, int64_t width, T* to, int64_t ld) {
-  for (int64_t i = 0; i < m; ++i) std::memcpy(to + i * ld, from + i * width, width * sizeof(T));
-}
+struct Hidden {
+  T* data;
+  int64_t width;  // Σ widths of hidden layers
+  T* block(int64_t row, int64_t m, int64_t offset) const {
+    return data ? data + row * width + m * offset : nullptr;
+  }
+};
 
-// z [n, hidden] may be null; result [n, widths[L]].
+// z may be null.
 template <class T>
 void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* result) {
   MLP<T> net(s, n, s.weights, false);
-  Buffer<T> a(kMLPRows * net.widest + 64), b(kMLPRows * net.widest + 64);
+  const Hidden<T> kept{z, net.hidden};
+  Buffer<T> other(kMLPRows * net.widest + 64), activation(kMLPRows * net.widest + 64);
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
     const T* y = x + row * s.widths[0];
-    int64_t width = s.widths[0];
     for (int64_t l = 0; l < net.L - 1; ++l) {
       const int64_t to = s.widths[l + 1];
-      multiply<T>(m, y, width, net.packed[l], a, to);
-      if (z) scatter<T>(a, m, to, z + row * net.hidden + net.offsets[l], net.hidden);
-      silu<T>(a, m * to, b, nullptr, nullptr);
-      y = b;
-      width = to;
+      T* pre = z ? kept.block(row, m, net.offsets[l]) : (T*)other;
+      multiply<T>(m, y, s.widths[l], net.packed[l], pre, to);
+      silu<T>(pre, m * to, activation, nullptr, nullptr);
+      y = activation;
     }
-    multiply<T>(m, y, width, net.packed[net.L - 1], result + row * s.widths[net.L],
+    multiply<T>(m, y, s.widths[net.L - 1], net.packed[net.L - 1], result + row * s.widths[net.L],
                 s.widths[net.L]);
   }
 }
 
-// From the cotangent g of the result: b [n, hidden] and, where not null, the gradients with
-// respect to x (written) and to the weights (added).
+// From the cotangent g of the result: b and, where not null, the gradients with respect to x
+// (written) and to the weights (added to zeros).
 template <class T>
 void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g, T* b,
                   T* of_x, T* const* of_weights) {
   MLP<T> net(s, n, s.weights, true);
+  const Hidden<const T> values{z, net.hidden};
+  const Hidden<T> kept{b, net.hidden};
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
-  Buffer<T> cotangent(size), of_z(size), pre(size), y(size), slope(size);
+  Buffer<T> of_z(size), y(size), slope(size);
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
     const T* up = g + row * out;  // cotangent of z_l
     int64_t up_width = out;
     for (int64_t l = L - 1; l >= 0; --l) {
       const int64_t width = s.widths[l];
+      T* cotangent = nullptr;
       if (l) {
-        const int64_t place = row * net.hidden + net.offsets[l - 1];
-        gather<T>(z + place, net.hidden, m, width, pre);
-        silu<T>(pre, m * width, y, slope, nullptr);
+        silu<T>(values.block(row, m, net.offsets[l - 1]), m * width, of_weights ? (T*)y : nullptr,
+                slope, nullptr);
+        cotangent = kept.block(row, m, net.offsets[l - 1]);
         multiply<T>(m, up, up_width, net.packed[l], cotangent, width);
-        scatter<T>(cotangent, m, width, b + place, net.hidden);
       } else if (of_x) {
         multiply<T>(m, up, up_width, net.packed[0], of_x + row * width, width);
       }
@@ -126,15 +135,14 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
         multiply_transposed<T>(m, width, up_width, l ? (const T*)y : x + row * width, width, up,
                                up_width, of_weights[l], up_width);
       if (l) {
-        for (int64_t i = 0; i < m * width; ++i) of_z[i] = slope[i] * cotangent[i];
+        T *const to = of_z, *const d = slope;
+        for (int64_t i = 0; i < m * width; ++i) to[i] = d[i] * cotangent[i];
         up = of_z;
         up_width = width;
       }
     }
   }
-  if (of_weights)
-    for (int64_t l = 0; l < L; ++l)
-      for (int64_t i = 0; i < s.widths[l] * s.widths[l + 1]; ++i) of_weights[l][i] *= s.factors[l];
+  scale_weights(s, of_weights);
 }
 
 // The gradients of Σ u · of_x + Σ_l Q_l · of_weights_l, for of_x and of_weights as mlp_backward
@@ -156,7 +164,8 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
   for (int64_t l = 0; l < L - 1; ++l)
     for (auto* list : {&y, &of_z, &t, &bend, &slope})
       list->emplace_back(kMLPRows * s.widths[l + 1] + 64);
-  Buffer<T> pre(size), dz(size), curve(size), cotangent(size), e(size), zero(size);
+  const Hidden<const T> values{z, net.hidden}, cotangents{b, net.hidden};
+  Buffer<T> dz(size), curve(size), below(size), e(size), zero(size);
   for (int64_t i = 0; i < size; ++i) zero[i] = 0;
 
   for (int64_t row = 0; row < n; row += kMLPRows) {
@@ -172,14 +181,14 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
       if (Q)
         multiply<T>(m, l ? (const T*)y[l - 1] : x_rows, from, net_Q->packed[l], target, to, true);
       if (l == L - 1) break;
-      const int64_t place = row * net.hidden + net.offsets[l];
-      gather<T>(z + place, net.hidden, m, to, pre);
-      gather<T>(b + place, net.hidden, m, to, cotangent);
-      silu<T>(pre, m * to, y[l], slope[l], curve);
+      silu<T>(values.block(row, m, net.offsets[l]), m * to, y[l], slope[l], curve);
+      const T *const up = cotangents.block(row, m, net.offsets[l]), *const first = slope[l],
+              *const second = curve, *const change = dz;
+      T *const to_z = of_z[l], *const to_t = t[l], *const to_bend = bend[l];
       for (int64_t i = 0; i < m * to; ++i) {
-        of_z[l][i] = slope[l][i] * cotangent[i];
-        t[l][i] = slope[l][i] * dz[i];
-        bend[l][i] = curve[i] * dz[i] * cotangent[i];
+        to_z[i] = first[i] * up[i];
+        to_t[i] = first[i] * change[i];
+        to_bend[i] = second[i] * change[i] * up[i];
       }
     }
     // Back: e is the cotangent of z_l through the values.
@@ -194,20 +203,20 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
                                  of_weights[l], to);
       }
       if (l == 0 && !of_x) break;
-      T* down = l ? (T*)cotangent : of_x + row * from;
+      T* down = l ? (T*)below : of_x + row * from;
       if (l < L - 1)
         multiply<T>(m, e, to, back.packed[l], down, from);
       else
         for (int64_t i = 0; i < m * from; ++i) down[i] = 0;
       if (Q) multiply<T>(m, up, to, back_Q->packed[l], down, from, true);
-      if (l)
-        for (int64_t i = 0; i < m * from; ++i)
-          e[i] = bend[l - 1][i] + slope[l - 1][i] * cotangent[i];
+      if (l) {
+        const T *const first = bend[l - 1], *const factor = slope[l - 1], *const b = below;
+        T* const to_e = e;
+        for (int64_t i = 0; i < m * from; ++i) to_e[i] = first[i] + factor[i] * b[i];
+      }
     }
   }
-  if (of_weights)
-    for (int64_t l = 0; l < L; ++l)
-      for (int64_t i = 0; i < s.widths[l] * s.widths[l + 1]; ++i) of_weights[l][i] *= s.factors[l];
+  scale_weights(s, of_weights);
 }
 
 }  // namespace maceloop::training

@@ -11,6 +11,9 @@ import torch
 
 from mace_core.ops.backend import contiguous, kernels, last_derivative, pointer, wanted
 
+#: Numbers that the kernels may read beyond the values of the hidden layers.
+_BEYOND = 64
+
 
 def radial_mlp(
     x: torch.Tensor, weights: Sequence[torch.Tensor], factors: Sequence[float]
@@ -40,7 +43,7 @@ class _MLP(torch.autograd.Function):
         x, *weights = contiguous(*tensors)
         ctx.set_materialize_grads(False)
         shape = _Shape(weights, factors)
-        z = x.new_empty(len(x), shape.hidden) if any(ctx.needs_input_grad) else None
+        z = x.new_empty(len(x) * shape.hidden + _BEYOND) if any(ctx.needs_input_grad) else None
         result = x.new_empty(len(x), shape.widths[-1])
         kernels(x).mlp_forward(shape.address, len(x), pointer(x), pointer(z), pointer(result))
         ctx.save_for_backward(x, z, *weights)
