@@ -47,26 +47,26 @@ BASE = {
     "refit": "shift",
 }
 COSINE = {**BASE, "scheduler": "CosineAnnealingLR"}
+PAIRS = {**COSINE, "batch_size": 2, "lr": 0.03}
 RECIPES = {
     "plateau": BASE,
+    "plateau, batch 2": {**BASE, "batch_size": 2},
     "plateau, lr 0.02": {**BASE, "lr": 0.02},
-    "exponential": {**BASE, "scheduler": "ExponentialLR", "lr_scheduler_gamma": 0.98},
-    "cosine": COSINE,
-    "cosine, lr 0.005": {**COSINE, "lr": 0.005},
-    "cosine, lr 0.02": {**COSINE, "lr": 0.02},
+    "cosine, batch 2, lr 0.03": PAIRS,
+    "plateau, batch 2, lr 0.02": {**BASE, "batch_size": 2, "lr": 0.02},
     "cosine, batch 2": {**COSINE, "batch_size": 2},
+    "plateau, batch 1": {**BASE, "batch_size": 1},
+    "cosine, lr 0.03": {**COSINE, "lr": 0.03},
+    "batch 2, no amsgrad": {**PAIRS, "amsgrad": False},
+    "batch 2, EMA 0.995": {**PAIRS, "ema_decay": 0.995},
+    "batch 2, energy 10": {**PAIRS, "energy_weight": 10.0},
+    "batch 2, l1l2": {**PAIRS, "loss": "l1l2energyforces"},
+    "batch 2, universal": {**PAIRS, "loss": "universal"},
+    "batch 2, huber": {**PAIRS, "loss": "huber"},
     "cosine, batch 1": {**COSINE, "batch_size": 1},
-    "cosine, batch 10": {**COSINE, "batch_size": 10},
-    "cosine, EMA 0.995": {**COSINE, "ema_decay": 0.995},
-    "cosine, EMA 0.999": {**COSINE, "ema_decay": 0.999},
-    "cosine, no amsgrad": {**COSINE, "amsgrad": False},
-    "cosine, AdamW 1e-2": {**COSINE, "optimizer": "adamw", "weight_decay": 1e-2},
-    "cosine, energy 10": {**COSINE, "energy_weight": 10.0},
-    "cosine, energy 100": {**COSINE, "energy_weight": 100.0},
-    "cosine, huber": {**COSINE, "loss": "huber"},
-    "cosine, universal": {**COSINE, "loss": "universal"},
-    "cosine, l1l2": {**COSINE, "loss": "l1l2energyforces"},
-    "plateau, stage two": {**BASE, "stage_two": True},
+    "cosine, batch 1, lr 0.03": {**COSINE, "batch_size": 1, "lr": 0.03},
+    "cosine": COSINE,
+    "plateau, lr 0.05": {**BASE, "lr": 0.05},
 }
 
 
@@ -111,9 +111,9 @@ def one(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
 
 def runs(arguments: argparse.Namespace) -> Iterator[dict]:
     for seed in range(1, arguments.seeds + 1):
-        for data in arguments.sets:
-            for n in arguments.sizes:
-                for recipe in arguments.recipes:
+        for n in arguments.sizes:
+            for recipe in arguments.recipes:
+                for data in arguments.sets:
                     yield {
                         "set": data,
                         "n": n,

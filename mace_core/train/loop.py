@@ -20,7 +20,7 @@ from mace_core.train.checkpoint import Checkpoint
 from mace_core.train.data import Dataset
 from mace_core.train.loss import Loss, Residuals
 from mace_core.train.metrics import ERRORS, absolute_errors, evaluate, means
-from mace_core.train.optimizer import moving_average, new_optimizer
+from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
 
 
@@ -102,7 +102,7 @@ class _Training:
         self.schedule = Schedule(
             self.optimizer, settings, train.steps_per_epoch(settings.batch_size)
         )
-        self.average = moving_average(model, settings.ema_decay) if settings.ema else None
+        self.average = MovingAverage(model, settings.ema_decay) if settings.ema else None
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.state = State(last_epoch=settings.max_num_epochs)
         self.clock = time.perf_counter()
@@ -132,7 +132,7 @@ class _Training:
             self.optimizer.step()
             self.schedule.after_step()
             if self.average:
-                self.average.update_parameters(self.model)
+                self.average.update()
             self.loss_sum += loss.detach()
             self.error_sums += absolute_errors(residuals, targets)
             self.n_batches += 1

@@ -1,10 +1,10 @@
 """What moves the weights: groups of parameters, the optimiser, and their moving average."""
 
+import copy
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from mace_core.config.sections import Train
 
@@ -39,17 +39,34 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model that follows its weights: w̄ ← d w̄ + (1 − d) w at every update.
+class MovingAverage:
+    """A copy of a model that follows its weights: w̄ ← d w̄ + (1 − d) w at every update.
 
     The decay of the n-th update is d = min(decay, (1 + n)/(10 + n)), as in mace-torch (torch-ema):
-    the beginning is forgotten soon. Its state is a part of the state dict.
+    the beginning is forgotten soon. (torch's AveragedModel does the same, at ten times the cost of
+    an update.)
+
+    Args:
+        model: whose weights are followed.
+        decay: of one update.
     """
 
-    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], n: torch.Tensor) -> None:
-        d = min(decay, (1 + int(n)) / (10 + int(n)))
-        torch._foreach_lerp_(averaged, current, 1 - d)
+    def __init__(self, model: nn.Module, decay: float):
+        self.module = copy.deepcopy(model)
+        self.decay, self.updates = decay, 0
+        self._current = [p for p in model.parameters() if p.requires_grad]
+        self._averaged = [p for p in self.module.parameters() if p.requires_grad]
 
-    average = AveragedModel(model, multi_avg_fn=update)
-    average.n_averaged.fill_(1)  # at 0 the first update would copy the weights instead
-    return average
+    @torch.no_grad()
+    def update(self) -> None:
+        """The weights have changed."""
+        self.updates += 1
+        d = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self._averaged, self._current, 1 - d)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.updates = state["updates"]

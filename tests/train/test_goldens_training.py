@@ -22,7 +22,7 @@ from mace_core.train.data import Dataset
 from mace_core.train.e0s import average_energies
 from mace_core.train.loop import fit
 from mace_core.train.loss import LOSSES, Loss, Residuals
-from mace_core.train.optimizer import moving_average, new_optimizer
+from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
 from mace_core.train.statistics import Statistics
 
@@ -145,10 +145,10 @@ def test_moving_average():
     model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
     with torch.no_grad():
         model.weight.fill_(0.0)
-        average, seen = moving_average(model, 0.7), []
+        average, seen = MovingAverage(model, 0.7), []
         for k in range(1, 31):
             model.weight.fill_(k * k)
-            average.update_parameters(model)
+            average.update()
             seen.append(average.module.weight.item())
     assert seen == pytest.approx(GOLDENS["moving_average"], rel=1e-12)
 

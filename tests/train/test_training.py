@@ -306,7 +306,7 @@ def test_new_elements_in_the_data_cost_the_plans_warm_start_not_the_campaign(toy
 def test_E0s_come_from_the_dataset_beside_the_frames(toy):
     summary = {"E0s": {"Cu": -7.0, "Al": -8.0}, "sha256": "abc", "elements": ["Al", "Cu"]}
     write_json(toy.folder / "dataset.json", summary)
-    metrics = toy.train("m", max_num_epochs=1)
+    metrics = toy.train("m", max_num_epochs=1, refit="none")
     assert load_model(toy.folder / "m").E0[0].tolist() == [-8.0, -7.0]
     assert metrics["dataset"] == "abc"
     write_json(toy.folder / "dataset.json", {**summary, "E0s": {"Cu": -7.0}})
