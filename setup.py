@@ -5,6 +5,7 @@ Each variant is the same sources for another instruction set, as a shared librar
 variant that cannot be compiled is left out, and the install goes on.
 """
 
+import copy
 import os
 import platform
 from pathlib import Path
@@ -27,15 +28,16 @@ else:
 
 
 class BuildKernels(build_ext):
-    """Gives each variant its own objects: all are made from files of the same names."""
+    """Compiles the variants side by side, each with its own objects: they have the same names."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or True  # as many as there are processors
 
     def build_extension(self, ext):
-        shared = self.build_temp
-        self.build_temp = os.path.join(shared, ext.name)
-        try:
-            super().build_extension(ext)
-        finally:
-            self.build_temp = shared
+        own = copy.copy(self)
+        own.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(own, ext)
 
 
 setup(
