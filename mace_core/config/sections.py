@@ -233,6 +233,26 @@ class Train(Section):
     refit: Literal["none", "shift", "E0s"] = Field(
         "E0s", description="constants of the energy that are fitted in closed form at the end"
     )
+    foundation_model: str | None = Field(
+        None, description="to fine-tune: a model's folder, or a .model file of mace-torch"
+    )
+    foundation_head: str | None = Field(None, description="of its heads, if it has several")
+    foundation_E0s: Literal["check", "data", "foundation", "estimated"] = Field(
+        "check", description="E0s to go on with; check: the data's, if they are the model's"
+    )
+    freeze: list[Literal["embedding", "interactions", "products", "readouts"]] = Field(
+        default_factory=list, description="parts of the model that are not trained"
+    )
+    pt_train_file: str | None = Field(
+        None, description="replay: extxyz of frames on which the model is to stay what it was"
+    )
+    num_samples_pt: int | None = Field(
+        None, ge=1, description="replay frames in each epoch; null: as many as training frames"
+    )
+    weight_pt_head: float = Field(1.0, gt=0, description="weight of a replay frame in the loss")
+    pseudolabel_replay: bool = Field(
+        True, description="the foundation model labels the replay frames; else the file does"
+    )
     warm_start: bool = Field(True, description="start from the previous generation's member")
     default_dtype: Literal["float32", "float64"] = Field(
         "float64", description="of training and MD"
@@ -246,6 +266,12 @@ class Train(Section):
             instead = _NOT_HERE[info.field_name][value]
             raise ValueError(f"{value!r} is not supported: {instead}")
         return value
+
+    @model_validator(mode="after")
+    def _replays(self):
+        if self.pt_train_file is not None and self.foundation_model is None:
+            raise ValueError("pt_train_file replays what foundation_model knows: give that too")
+        return self
 
     @model_validator(mode="after")
     def _stages(self):

@@ -1,5 +1,6 @@
 """Training one model of the committee: from files to files."""
 
+import copy
 import os
 import sys
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from mace_core.tables import write_table
 from mace_core.train.checkpoint import Checkpoint
 from mace_core.train.data import Dataset
 from mace_core.train.e0s import atomic_energies, elements_of
+from mace_core.train.foundation import Start, freeze, start_from
 from mace_core.train.labelled import read_labelled
 from mace_core.train.loop import fit
 from mace_core.train.loss import Loss
 from mace_core.train.metrics import evaluate
 from mace_core.train.refit import refit
+from mace_core.train.replay import Mixed
 from mace_core.train.split import TRAIN, VALID, split_frames
 from mace_core.train.statistics import Statistics
 
@@ -82,18 +85,24 @@ def train_member(
     else:
         seed = derived_seed(seed, "train", member)
         name = f"member {member}"
-    data = _read(Path(train_file), valid_file, config, seed)
-    parent = _parent(warm_start, plan, member, config, list(data.E0s))
-
     settings, out = config.train, Path(out)
     dtype, device = DTYPES[settings.default_dtype], _device(settings.device)
+    data = _read(Path(train_file), valid_file, config, seed)
+    start = start_from(config, data.train, data.E0s, dtype)
+    if start:
+        data.E0s = start.E0s
+    parent = _parent(warm_start, plan, member, config, list(data.E0s))
+
     sets = [
         Dataset(
             frames, list(data.E0s), config.model.r_max, dtype, device, settings.valid_batch_size
         )
-        for frames in (data.train, data.valid)
+        for frames in (data.train, data.valid, start.replay if start else [])
     ]
-    model = _model(config, data, sets[0], dtype, seed, parent)
+    model = _model(config, data, sets[0], dtype, seed, parent, start)
+    freeze(model, settings.freeze)
+    *sets, replay = sets
+    training = Mixed(sets[0], replay, settings.num_samples_pt) if len(replay) else sets[0]
     key = {
         "data": [part.sha256 for part in sets],
         "E0s": [[z, energy] for z, energy in data.E0s.items()],
@@ -101,11 +110,12 @@ def train_member(
         "train": settings.model_dump(exclude={"members", "warm_start"}),
         "seed": seed,
         "parent": sha256_file(parent / "model.safetensors") if parent else None,
+        "foundation": [start.sha256, replay.sha256] if start else None,
         "torch": torch.__version__,
     }
     checkpoint = Checkpoint(out / "checkpoint.pt", sha256_json(key))
     with Progress(name, settings.max_num_epochs, "epoch") as progress:
-        state = fit(model, *sets, settings, seed, checkpoint, progress)
+        state = fit(model, training, sets[1], settings, seed, checkpoint, progress)
     refitted = refit(model, sets[0], settings.refit)
     loss = Loss(settings, stage_two=state.stage_two_epoch is not None)
     metrics = {
@@ -121,6 +131,8 @@ def train_member(
         "dataset": data.sha256,
         "n_train": len(data.train),
         "n_valid": len(data.valid),
+        "n_replay": len(replay),
+        "foundation_model": settings.foundation_model,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "avg_num_neighbors": model.avg_num_neighbors,
         "scale": _plain(model.scale_shift.scale),
@@ -208,13 +220,21 @@ def _parent(
 
 
 def _model(
-    config: Config, data: _Data, train: Dataset, dtype: torch.dtype, seed: int, parent: Path | None
+    config: Config,
+    data: _Data,
+    train: Dataset,
+    dtype: torch.dtype,
+    seed: int,
+    parent: Path | None,
+    start: Start | None,
 ) -> MACE:
-    """The model before its first epoch.
+    """The model before its first epoch: a new one, or that of a fine-tuning's start, or a parent's.
 
     A warm start takes weights, scale, shift and the mean number of neighbours from the parent and
     E0s from the data. Where these changed, the constants are fitted anew: they absorb it.
     """
+    if parent is None and start is not None:
+        return copy.deepcopy(start.model).to(config.train.device)
     if parent is None:
         statistics = Statistics.of(train, data.E0s, config.train.scaling)
         old = None
