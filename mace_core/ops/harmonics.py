@@ -1,9 +1,8 @@
 """Real spherical harmonics of directions: e3nn's, in order, axes and normalisation."""
 
 import torch
-from e3nn import o3
 
-from mace_core.ops.backend import contiguous, kernels, last_derivative, pointer, wanted
+from mace_core.ops.backend import empty_like, kernels, last_derivative, pointers, wanted
 
 #: Highest degree that the native kernels know.
 MAX_ELL = 4
@@ -25,6 +24,9 @@ def spherical_harmonics(max_ell: int, vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _torch(vectors: torch.Tensor, max_ell: int) -> torch.Tensor:
+    # Here, because it imports torch._dynamo: 1.5 s that a process on native kernels need not spend.
+    from e3nn import o3
+
     degrees = list(range(max_ell + 1))
     return o3.spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
 
@@ -32,50 +34,47 @@ def _torch(vectors: torch.Tensor, max_ell: int) -> torch.Tensor:
 class _Harmonics(torch.autograd.Function):
     @staticmethod
     def forward(ctx, vectors, max_ell):
-        (vectors,) = contiguous(vectors)
+        vectors = vectors.contiguous()
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(vectors)
-        ctx.max_ell = max_ell
+        ctx.kernels, ctx.max_ell = kernels(vectors), max_ell
         Y = vectors.new_empty(len(vectors), (max_ell + 1) ** 2)
-        kernels(vectors).harmonics_forward(max_ell, len(vectors), pointer(vectors), pointer(Y))
+        ctx.kernels.harmonics_forward(max_ell, len(vectors), *pointers(vectors, Y))
         return Y
 
     @staticmethod
     def backward(ctx, g):
         if g is None:
             return None, None
-        return _HarmonicsGradient.apply(*ctx.saved_tensors, g, ctx.max_ell), None
+        run = ctx.kernels.harmonics_backward
+        return _HarmonicsGradient.apply(*ctx.saved_tensors, g, run, ctx.max_ell), None
 
 
 class _HarmonicsGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, vectors, g, max_ell):
-        (g,) = contiguous(g)
+    def forward(ctx, vectors, g, run, max_ell):
+        g = g.contiguous()
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(vectors, g)
-        ctx.max_ell = max_ell
+        ctx.run, ctx.max_ell = run, max_ell
         result = torch.empty_like(vectors)
-        kernels(vectors).harmonics_backward(
-            max_ell, len(vectors), *map(pointer, (vectors, g, result, None, None))
-        )
+        run(max_ell, len(vectors), *pointers(vectors, g, result, None, None))
         return result
 
     @staticmethod
     @last_derivative
     def backward(ctx, u):
         if u is None:
-            return None, None, None
+            return (None,) * 4
         vectors, g = ctx.saved_tensors
         for_vectors, for_g = wanted(ctx)
         if for_vectors:  # the curvature of Y, which no training needs
-            return *_second(vectors, g, u, ctx.max_ell), None
-        (u,) = contiguous(u)
-        of_g = torch.empty_like(g) if for_g else None
+            return *_second(vectors, g, u, ctx.max_ell), None, None
+        (of_g,) = empty_like([for_g], g)
         if for_g:
-            kernels(vectors).harmonics_backward(
-                ctx.max_ell, len(vectors), *map(pointer, (vectors, None, None, u, of_g))
-            )
-        return None, of_g, None
+            u = u.contiguous()
+            ctx.run(ctx.max_ell, len(vectors), *pointers(vectors, None, None, u, of_g))
+        return None, of_g, None, None
 
 
 def _second(vectors, g, u, max_ell):
