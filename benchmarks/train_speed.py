@@ -23,7 +23,7 @@ from mace_core.model.model import MACE
 from mace_core.ops import backend
 from mace_core.train.data import Dataset
 from mace_core.train.loss import Loss, Residuals
-from mace_core.train.optimizer import moving_average, new_optimizer
+from mace_core.train.optimizer import MovingAverage, new_optimizer
 
 HERE = Path(__file__).parent
 FRAMES = HERE / "data" / "3bpa_300K_first20.extxyz"
@@ -49,7 +49,7 @@ class Steps:
         settings = Train(batch_size=BATCH)
         self.loss = Loss(settings)
         self.optimizer = new_optimizer(self.model, settings)
-        self.average = moving_average(self.model, settings.ema_decay)
+        self.average = MovingAverage(self.model, settings.ema_decay)
         self.parameters = list(self.model.parameters())
         self.clip, self.step = settings.clip_grad, 0
         self.milliseconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "step")}
@@ -70,7 +70,7 @@ class Steps:
             times.append(time.process_time())
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
             self.optimizer.step()
-            self.average.update_parameters(self.model)
+            self.average.update()
             times.append(time.process_time())
         for part, start, end in zip(PARTS, times[:-1], times[1:], strict=True):
             self.milliseconds[part].append(1e3 * (end - start))

@@ -25,8 +25,11 @@ class Linear(torch.nn.Module):
         self, paths_of_l: list[int], channels: int, first: FirstWeights, factor: float = 1.0
     ):
         super().__init__()
-        self.map = LinearMap(paths_of_l, channels, channels)
-        self.fan_in = self.map.fan_in
+        fan_in = [paths * channels for paths in paths_of_l]
+        self.map = LinearMap(
+            paths_of_l, channels, channels, factors=[factor * max(n, 1) ** -0.5 for n in fan_in]
+        )
+        self.fan_in = fan_in
         self.weight = first.normal((sum(self.fan_in), channels))
         factors = [
             torch.full((n, 1), factor * n**-0.5, dtype=first.dtype) for n in self.fan_in if n
@@ -35,7 +38,7 @@ class Linear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n, rows, C] → [n, (l m), C]."""
-        return self.map(x, self.weight * self.factors)
+        return self.map(x, self.weight)
 
 
 class ElementLinear(torch.nn.Module):
@@ -57,9 +60,15 @@ class ElementLinear(torch.nn.Module):
         super().__init__()
         self.weight = first.normal((lmax + 1, n_elements, channels, channels))
         self.factor = (n_elements * channels) ** -0.5
-        self.map = LinearMap([1] * (lmax + 1), channels, channels, (lmax_out + 1) ** 2, n_elements)
+        self.map = LinearMap(
+            [1] * (lmax + 1),
+            channels,
+            channels,
+            (lmax_out + 1) ** 2,
+            n_elements,
+            [self.factor] * (lmax + 1),
+        )
 
     def forward(self, x: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """[n_atoms, D_in, C] → [n_atoms, D_out, C]; ``counts`` atoms of each element, in order."""
-        # Not the weight: of many elements only a few are in a frame.
-        return self.map(x, self.weight, counts) * self.factor
+        return self.map(x, self.weight, counts)

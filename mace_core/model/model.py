@@ -24,11 +24,11 @@ its weights are mace-torch's, block by block. Its edge vectors point the other w
 odd l have the opposite sign there; energies, forces and stress are the same.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from e3nn import o3
 
 from mace_core.config.sections import Model
 from mace_core.errors import UserError
@@ -222,8 +222,8 @@ class MACE(torch.nn.Module):
         edges = Edges.build(receivers, senders, graph.n_atoms, pair)
 
         Y = spherical_harmonics(self.architecture.max_ell, vectors.index_select(0, edge_order))
-        r = torch.linalg.vector_norm(vectors.index_select(0, first), dim=1, keepdim=True)
-        radial = self.radial_basis(r, graph.species[graph.edge_index[:, first]].unbind())
+        ends = graph.species[graph.edge_index[:, first]].unbind()
+        radial = self.radial_basis.of_vectors(vectors.index_select(0, first), ends)
         h = self.node_embedding(species)
         layers = []
         for interaction, product in zip(self.interactions, self.products, strict=True):
@@ -257,12 +257,10 @@ class MACE(torch.nn.Module):
 
 def _width(MLP_irreps: str) -> int:
     """Hidden units of a head's readout; refuses what is not a sum of scalars."""
-    try:
-        irreps = o3.Irreps(MLP_irreps)
-    except ValueError:
-        irreps = o3.Irreps()
-    if irreps.dim == 0 or irreps.dim != irreps.count("0e"):
+    scalars = [re.fullmatch(r"\s*(?:(\d+)x)?0e\s*", part) for part in MLP_irreps.split("+")]
+    width = sum(int(part[1] or 1) for part in scalars) if all(scalars) else 0
+    if width == 0:
         raise UserError(
             f"MLP_irreps must be scalars, got {MLP_irreps!r}", where="model", mend="e.g. 16x0e"
         )
-    return irreps.dim
+    return width

@@ -10,6 +10,7 @@ import torch
 
 from mace_core.model.cutoff import polynomial_cutoff
 from mace_core.model.initial import FirstWeights
+from mace_core.ops.distance import Bessel, of_distance
 from mace_core.ops.radial_mlp import radial_mlp
 
 #: 1/√⟨silu(x)²⟩ for normal x: keeps activations at unit variance. The value is the one in
@@ -88,6 +89,9 @@ class RadialBasis(torch.nn.Module):
         super().__init__()
         self.basis, self.transform = basis, transform
         self.p, self.r_max = p, r_max
+        self.bessel = None
+        if isinstance(basis, BesselBasis) and transform is None:
+            self.bessel = Bessel(r_max, len(basis.frequencies), p)
 
     def forward(
         self, r: torch.Tensor, pair: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -103,6 +107,12 @@ class RadialBasis(torch.nn.Module):
         """
         x = r if self.transform is None else self.transform(r, pair)
         return self.basis(x) * polynomial_cutoff(r / self.r_max, self.p)
+
+    def of_vectors(
+        self, vectors: torch.Tensor, pair: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        """The same of the lengths of vectors [n, 3]."""
+        return of_distance(lambda r: self(r, pair), vectors, self.bessel)
 
 
 class RadialMLP(torch.nn.Module):

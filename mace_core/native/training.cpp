@@ -2,6 +2,7 @@
 // mace_core/ops/native.py opens them; arrays are C-contiguous, null stands for None.
 #include "training_a_basis.h"
 #include "training_b_basis.h"
+#include "training_bessel.h"
 #include "training_harmonics.h"
 #include "training_linear.h"
 #include "training_mlp.h"
@@ -39,17 +40,22 @@ namespace t = maceloop::training;
 
 #define MACELOOP_TRAINING(T, NAME)                                                               \
   MACELOOP_API void maceloop_a_basis_##NAME(                                                     \
-      const t::ATables<T>* tables, int64_t n_atoms, const int64_t* first,                        \
+      const t::ATables<T>* tables, int64_t n_atoms, int64_t n_radial, const int64_t* first,      \
       const int64_t* senders, const int64_t* radial, int64_t channels, const T* h, const T* Y,   \
       const T* R, const T* g, const T* dh, const T* dY, const T* dR, T* of_h, T* of_Y, T* of_R,  \
       T* of_g) {                                                                                 \
-    t::a_basis<T>(*tables, {n_atoms, first, senders, radial}, channels,                          \
+    t::a_basis<T>(*tables, {n_atoms, n_radial, first, senders, radial}, channels,                \
                   {h, Y, R, g, dh, dY, dR}, {of_h, of_Y, of_R, of_g});                           \
   }                                                                                              \
   MACELOOP_API void maceloop_b_basis_##NAME(                                                     \
       const t::BTables* tables, int64_t n_elements, const int64_t* counts, int64_t channels,     \
       const T* A, const T* W, const T* g, const T* v, T* of_A, T* of_W, T* of_g) {               \
     t::any_b_basis<T>(*tables, n_elements, counts, channels, {A, W, g, v}, {of_A, of_W, of_g});  \
+  }                                                                                              \
+  MACELOOP_API void maceloop_bessel_##NAME(int64_t n, int64_t m, double r_max, int64_t order,    \
+                                           const T* vectors, T* values, T* slopes,               \
+                                           T* directions) {                                      \
+    t::bessel<T>(n, m, r_max, order, vectors, values, slopes, directions);                       \
   }                                                                                              \
   MACELOOP_API void maceloop_mlp_forward_##NAME(const t::MLPShape<T>* shape, int64_t n,          \
                                                 const T* x, T* z, T* result) {                   \

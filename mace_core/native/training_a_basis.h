@@ -32,7 +32,7 @@ struct ATables {
 };
 
 struct EdgeList {
-  int64_t n_atoms;
+  int64_t n_atoms, n_radial;  // receivers and senders; rows of R
   const int64_t* first;    // [n_atoms + 1]
   const int64_t* senders;  // [n_edges]
   const int64_t* radial;   // [n_edges] row of R, or null: the edge's own
@@ -47,8 +47,7 @@ struct AOperands {
   const T *dh, *dY, *dR;
 };
 
-// Gradients with respect to h, Y, R, g; null where not wanted. Those of h and Y are added to, and
-// that of R where edges share its rows; else it is written, as is that of g.
+// Gradients with respect to h, Y, R, g; null where not wanted.
 template <class T>
 struct AResults {
   T *h, *Y, *R, *g;
@@ -61,7 +60,12 @@ class ABasis {
          const AResults<T>& out, int64_t channels)
       : t(tables), e(edges), C(channels), in(in), out(out),
         y_of_edges(t.n_y * E), c_Y(t.n_k * E), c_dY(t.n_k * E), rows(t.n_rows * 4 * E),
-        products_Y(S * t.n_q * 4 * E), products_dY(S * t.n_q * 4 * E), dots(t.n_k * E) {}
+        products_Y(S * t.n_q * 4 * E), products_dY(S * t.n_q * 4 * E), dots(t.n_k * E) {
+    // What is added up below.
+    if (out.h) std::fill_n(out.h, e.n_atoms * t.n_h * C, T(0));
+    if (out.Y) std::fill_n(out.Y, e.first[e.n_atoms] * t.n_y, T(0));
+    if (out.R && e.radial) std::fill_n(out.R, e.n_radial * t.n_paths * C, T(0));
+  }
 
   // N lanes from channel c on.
   template <class L, int N>

@@ -25,7 +25,7 @@ struct BOperands {
   const T* v;  // direction in which the derivative with respect to A is differentiated, or null
 };
 
-// Null where not wanted. That of W is added to, the others are written.
+// Gradients; null where not wanted.
 template <class T>
 struct BResults {
   T *A, *W, *g;
@@ -38,7 +38,9 @@ class BBasis {
          const BOperands<T>& in, const BResults<T>& out)
       : t(tables), n_elements(n_elements), counts(counts), C(channels), in(in), out(out),
         x(t.n_variables + 1), dx(t.n_variables + 1), of_x(t.n_variables + 1), g(t.n_outputs),
-        of_g(t.n_outputs) {}
+        of_g(t.n_outputs) {
+    if (out.W) std::fill_n(out.W, n_elements * t.n_terms * C, T(0));
+  }
 
   template <class L, int N>
   void run(int64_t c) {

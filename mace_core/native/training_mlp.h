@@ -63,6 +63,13 @@ class MLP {
   std::vector<Packed<T>> packed;
 };
 
+template <class T>
+void clear_weights(const MLPShape<T>& s, T* const* of_weights) {
+  if (!of_weights) return;
+  for (int64_t l = 0; l < s.n_layers; ++l)
+    std::fill_n(of_weights[l], s.widths[l] * s.widths[l + 1], T(0));
+}
+
 // The gradients of the weights from those of the weights times their factors.
 template <class T>
 void scale_weights(const MLPShape<T>& s, T* const* of_weights) {
@@ -107,7 +114,7 @@ void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* result) {
 }
 
 // From the cotangent g of the result: b and, where not null, the gradients with respect to x
-// (written) and to the weights (added to zeros).
+// and to the weights.
 template <class T>
 void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g, T* b,
                   T* of_x, T* const* of_weights) {
@@ -116,6 +123,7 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
   const Hidden<T> kept{b, net.hidden};
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
   Buffer<T> of_z(size), y(size), slope(size);
+  clear_weights(s, of_weights);
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
     const T* up = g + row * out;  // cotangent of z_l
@@ -146,8 +154,8 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
 }
 
 // The gradients of Σ u · of_x + Σ_l Q_l · of_weights_l, for of_x and of_weights as mlp_backward
-// gives them: with respect to g (written, the differential of the result), to x (written) and to
-// the weights (added). u, Q and the last two results may be null.
+// gives them: with respect to g (the differential of the result), x and the weights. u, Q and the
+// last two results may be null.
 template <class T>
 void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g,
                          const T* b, const T* u, const T* const* Q, T* of_g, T* of_x,
@@ -166,7 +174,8 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
       list->emplace_back(kMLPRows * s.widths[l + 1] + 64);
   const Hidden<const T> values{z, net.hidden}, cotangents{b, net.hidden};
   Buffer<T> dz(size), curve(size), below(size), e(size), zero(size);
-  for (int64_t i = 0; i < size; ++i) zero[i] = 0;
+  std::fill_n((T*)zero, size, T(0));
+  clear_weights(s, of_weights);
 
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);

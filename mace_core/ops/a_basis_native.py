@@ -10,10 +10,17 @@ import functools
 import numpy as np
 import torch
 
-from mace_core.ops.backend import Struct, contiguous, kernels, last_derivative, pointer, wanted
+from mace_core.ops.backend import (
+    Struct,
+    contiguous,
+    empty_like,
+    kernels,
+    last_derivative,
+    pointers,
+    wanted,
+)
 from mace_core.ops.clebsch_gordan import clebsch_gordan
 from mace_core.ops.coupling import dim
-from mace_core.ops.edges import Edges
 from mace_core.ops.paths import Paths
 
 
@@ -25,64 +32,53 @@ class ABasis(torch.autograd.Function):
         h, Y, R = contiguous(h, Y, R)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(h, Y, R)
-        ctx.edges = edges
+        ctx.run, ctx.edges = kernels(h, Y, R).a_basis, edges
         A = h.new_empty(edges.n_atoms, _n_rows(h, Y), h.shape[2])
-        _call(edges, (h, Y, R, None), (None, None, None), (None, None, None, A))
+        _call(ctx, h, Y, R, None, None, None, None, None, None, None, A)
         return A
 
     @staticmethod
     def backward(ctx, g):
         if g is None:
             return None, None, None, None
-        return *ABasisGradient.apply(*ctx.saved_tensors, g, ctx.edges, wanted(ctx)), None
+        return *ABasisGradient.apply(*ctx.saved_tensors, g, ctx.run, ctx.edges, wanted(ctx)), None
 
 
 class ABasisGradient(torch.autograd.Function):
     """∂F/∂h, ∂F/∂Y, ∂F/∂R; None where not wanted."""
 
     @staticmethod
-    def forward(ctx, h, Y, R, g, edges, which):
-        (g,) = contiguous(g)
+    def forward(ctx, h, Y, R, g, run, edges, which):
+        g = g.contiguous()
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(h, Y, R, g)
-        ctx.edges = edges
-        results = _gradients((h, Y, R), edges, which)
-        _call(edges, (h, Y, R, g), (None, None, None), (*results, None))
-        return results
+        ctx.run, ctx.edges = run, edges
+        results = empty_like(which, h, Y, R)
+        _call(ctx, h, Y, R, g, None, None, None, *results, None)
+        return tuple(results)
 
     @staticmethod
     @last_derivative
     def backward(ctx, dh, dY, dR):
-        operands = ctx.saved_tensors
         if dh is None and dY is None and dR is None:
-            return (None,) * 6
+            return (None,) * 7
+        operands = ctx.saved_tensors
         given = zip((dh, dY, dR), operands, strict=False)
         changes = [torch.zeros_like(x) if dx is None else dx.contiguous() for dx, x in given]
-        *which, of_g = wanted(ctx)
-        results = _gradients(operands[:3], ctx.edges, which)
-        for_g = torch.empty_like(operands[3]) if of_g else None
-        _call(ctx.edges, operands, changes, (*results, for_g))
-        return *results, for_g, None, None
+        results = empty_like(wanted(ctx), *operands)
+        _call(ctx, *operands, *changes, *results)
+        return *results, None, None, None
 
 
-def _gradients(operands, edges: Edges, which) -> tuple[torch.Tensor | None, ...]:
-    """Where the kernel adds up gradients; it writes that of R, unless edges share its rows."""
-    of_R = torch.empty_like if edges.pair is None else torch.zeros_like
-    new = (torch.zeros_like, torch.zeros_like, of_R)
-    return tuple(f(x) if w else None for f, x, w in zip(new, operands, which, strict=True))
-
-
-def _call(edges: Edges, operands, cotangents, results) -> None:
-    h, Y, R, _ = operands
-    tables = _tables(_lmax(h.shape[1]), _lmax(Y.shape[1]), h.dtype)
-    kernels(h, Y, R).a_basis(
-        tables.address,
+def _call(ctx, h, Y, R, *others) -> None:
+    edges = ctx.edges
+    ctx.run(
+        _tables(_lmax(h.shape[1]), _lmax(Y.shape[1]), h.dtype).address,
         edges.n_atoms,
-        edges.first.data_ptr(),
-        edges.senders.data_ptr(),
-        pointer(edges.pair),
+        len(R),
+        *pointers(edges.first, edges.senders, edges.pair),
         h.shape[2],
-        *map(pointer, (*operands, *cotangents, *results)),
+        *pointers(h, Y, R, *others),
     )
 
 

@@ -8,7 +8,16 @@ that of G's derivative in the direction v, and that of ⟨Q, ∂G/∂W⟩ is tha
 import numpy as np
 import torch
 
-from mace_core.ops.backend import Struct, contiguous, kernels, last_derivative, pointer, wanted
+from mace_core.ops.backend import (
+    Struct,
+    contiguous,
+    empty_like,
+    integers,
+    kernels,
+    last_derivative,
+    pointers,
+    wanted,
+)
 
 #: Head variables for which kernels are compiled: correlation − 1.
 MAX_HEAD_VARIABLES = 3
@@ -43,62 +52,57 @@ class BBasisNative(torch.autograd.Function):
         A, W = contiguous(A, W)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(A, W)
-        ctx.counts, ctx.table = np.asarray(counts, dtype=np.int64), table
+        ctx.run, ctx.counts, ctx.table = kernels(A, W).b_basis, tuple(counts), table
         B = A.new_empty(len(A), n_outputs, A.shape[2])
-        _call(ctx, (A, W, None, None), (None, None, B))
+        _call(ctx, A, W, None, None, None, None, B)
         return B
 
     @staticmethod
     def backward(ctx, g):
         if g is None:
             return (None,) * 5
-        gradients = BBasisGradient.apply(*ctx.saved_tensors, g, ctx.counts, ctx.table, wanted(ctx))
-        return *gradients, None, None, None
+        how = ctx.run, ctx.counts, ctx.table, wanted(ctx)
+        return *BBasisGradient.apply(*ctx.saved_tensors, g, *how), None, None, None
 
 
 class BBasisGradient(torch.autograd.Function):
     """∂G/∂A, ∂G/∂W; None where not wanted."""
 
     @staticmethod
-    def forward(ctx, A, W, g, counts, table, which):
-        (g,) = contiguous(g)
+    def forward(ctx, A, W, g, run, counts, table, which):
+        g = g.contiguous()
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(A, W, g)
-        ctx.counts, ctx.table = counts, table
-        of_A = torch.empty_like(A) if which[0] else None
-        of_W = torch.zeros_like(W) if which[1] else None
-        _call(ctx, (A, W, g, None), (of_A, of_W, None))
-        return of_A, of_W
+        ctx.run, ctx.counts, ctx.table = run, counts, table
+        results = empty_like(which, A, W)
+        _call(ctx, A, W, g, None, *results, None)
+        return tuple(results)
 
     @staticmethod
     @last_derivative
     def backward(ctx, v, Q):
         A, W, g = ctx.saved_tensors
         v, Q = contiguous(v, Q)
-        wants = wanted(ctx)
+        for_A, for_W, for_g = wanted(ctx)
         results = [None, None, None]
         if v is not None:
-            for_A = torch.empty_like(A) if wants[0] else None
-            for_W = torch.zeros_like(W) if wants[1] else None
-            for_g = torch.empty_like(g) if wants[2] else None
-            results = [for_A, for_W, for_g]
-            _call(ctx, (A, W, g, v), results)
+            results = empty_like((for_A, for_W, for_g), A, W, g)
+            _call(ctx, A, W, g, v, *results)
         if Q is not None:
-            for_A = torch.empty_like(A) if wants[0] else None
-            for_g = torch.empty_like(g) if wants[2] else None
-            _call(ctx, (A, Q, g, None), (for_A, None, for_g))
-            results = [_sum(results[0], for_A), results[1], _sum(results[2], for_g)]
-        return *results, None, None, None
+            of_A, of_g = empty_like((for_A, for_g), A, g)
+            _call(ctx, A, Q, g, None, of_A, None, of_g)
+            results = [_sum(results[0], of_A), results[1], _sum(results[2], of_g)]
+        return *results, None, None, None, None
 
 
-def _call(ctx, operands, results) -> None:
-    A, W = operands[:2]
-    kernels(A, W).b_basis(
+def _call(ctx, A, *others) -> None:
+    counts = ctx.counts
+    ctx.run(
         ctx.table.address,
-        len(ctx.counts),
-        ctx.counts.ctypes.data,
+        len(counts),
+        integers(counts).address,
         A.shape[2],
-        *map(pointer, (*operands, *results)),
+        *pointers(A, *others),
     )
 
 

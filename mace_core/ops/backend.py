@@ -27,10 +27,11 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
-#: Arguments of each function: p a pointer, i an integer.
+#: Arguments of each function: p a pointer, i an integer, d a double.
 _FUNCTIONS = {
-    "a_basis": "pipppi" + "ppppppp" + "pppp",
+    "a_basis": "piipppi" + "ppppppp" + "pppp",
     "b_basis": "pipi" + "pppp" + "ppp",
+    "bessel": "iidipppp",
     "mlp_forward": "pippp",
     "mlp_backward": "pippppp" + "p",
     "mlp_double_backward": "pipppppp" + "ppp",
@@ -57,7 +58,7 @@ class Kernels:
     """The native functions for one dtype, as attributes."""
 
     def __init__(self, dll: ctypes.CDLL, dtype: torch.dtype):
-        kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64}
+        kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
         for name, arguments in _FUNCTIONS.items():
             function = getattr(dll, f"maceloop_{name}_{_SUFFIX[dtype]}")
             function.argtypes, function.restype = [kinds[a] for a in arguments], None
@@ -74,8 +75,10 @@ def kernels(*operands: torch.Tensor) -> Kernels | None:
     if backend == "torch":
         return None
     dtype = operands[0].dtype
-    fits = dtype in _SUFFIX and all(x.dtype == dtype and x.device.type == "cpu" for x in operands)
-    found = _kernels(dtype) if fits else None
+    found = _kernels(dtype) if dtype in _SUFFIX else None
+    for x in operands:
+        if x.dtype is not dtype or not x.is_cpu:
+            found = None
     if found is None and backend == "native":
         raise UserError(
             "the native kernels cannot be used",
@@ -122,7 +125,8 @@ class Struct:
 
     def __init__(self, sizes: Sequence[int], arrays: Sequence[np.ndarray]):
         self._parts = list(sizes), list(arrays)
-        self._words = np.array([*sizes, *(a.ctypes.data for a in arrays)], dtype=np.int64)
+        addresses = [a.ctypes.data for a in arrays]
+        self._words = np.array([*sizes, *addresses], dtype=np.int64)
         self.address = self._words.ctypes.data
 
     def __deepcopy__(self, memo) -> "Struct":
@@ -132,14 +136,25 @@ class Struct:
         return Struct, self._parts
 
 
-def pointer(x: torch.Tensor | None) -> int | None:
-    """Address of a contiguous tensor's data, or null."""
-    return None if x is None else x.data_ptr()
+def pointers(*tensors: torch.Tensor | None) -> list[int | None]:
+    """Addresses of contiguous tensors' data; null for None."""
+    return [None if x is None else x.data_ptr() for x in tensors]
+
+
+@functools.lru_cache(maxsize=4096)
+def integers(values: tuple[int, ...]) -> Struct:
+    """An array of 64-bit integers."""
+    return Struct(values, ())
 
 
 def contiguous(*tensors: torch.Tensor | None) -> list[torch.Tensor | None]:
     """The tensors as the kernels read them."""
     return [None if x is None else x.contiguous() for x in tensors]
+
+
+def empty_like(which: Sequence[bool], *tensors: torch.Tensor) -> list[torch.Tensor | None]:
+    """Where gradients with respect to these tensors are to be written; None where not wanted."""
+    return [torch.empty_like(x) if w else None for w, x in zip(which, tensors, strict=True)]
 
 
 def last_derivative(backward):

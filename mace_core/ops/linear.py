@@ -1,6 +1,6 @@
 """Equivariant linear maps: channels mix, components (l, m) do not.
 
-    y[i, (l m), :] = Σ_path x[i, (l m path), :] W[z_i, l][path, :, :]
+    y[i, (l m), :] = f_l Σ_path x[i, (l m path), :] W[z_i, l][path, :, :]
 
 It is trilinear in x, W and the cotangent of y, so that the gradients' gradients are sums of the
 same three functions (``training_linear.h``).
@@ -11,7 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mace_core.ops.backend import contiguous, kernels, last_derivative, pointer, wanted
+from mace_core.ops.backend import (
+    Struct,
+    contiguous,
+    empty_like,
+    kernels,
+    last_derivative,
+    pointers,
+    wanted,
+)
 
 
 class LinearMap:
@@ -27,6 +35,7 @@ class LinearMap:
         channels_out: C_out.
         n_rows: of the output; those beyond the l in ``paths_of_l`` are zero. Default: none beyond.
         n_elements: Z, if each element has matrices of its own.
+        factors: that multiply the matrices of each l. Default: 1.
     """
 
     def __init__(
@@ -36,9 +45,11 @@ class LinearMap:
         channels_out: int,
         n_rows: int | None = None,
         n_elements: int | None = None,
+        factors: Sequence[float] | None = None,
     ):
         self.paths_of_l = list(paths_of_l)
-        self.channels_out = channels_out
+        self.channels_in, self.channels_out = channels_in, channels_out
+        self.factors = [1.0] * len(self.paths_of_l) if factors is None else list(factors)
         self.rows_of_l = [(2 * l + 1) * paths for l, paths in enumerate(paths_of_l)]
         self.fan_in = [paths * channels_in for paths in paths_of_l]
         self.n_rows = n_rows or len(self.paths_of_l) ** 2
@@ -47,6 +58,9 @@ class LinearMap:
         first = groups * (np.cumsum(sizes) - sizes)
         self._place = (first + np.arange(groups)[:, None] * sizes).astype(np.int64)
         self._paths = np.array(self.paths_of_l, dtype=np.int64)
+        self._factors = np.array(self.factors, dtype=np.float64)
+        self._shapes: dict[tuple[int, tuple[int, ...]], Struct] = {}
+        self.size = int(groups * sizes.sum())
 
     def __call__(
         self, x: torch.Tensor, weight: torch.Tensor, counts: Sequence[int] | None = None
@@ -63,14 +77,14 @@ class LinearMap:
             [n, n_rows, C_out].
         """
         if kernels(x, weight) is not None:
-            return _Linear.apply(x, weight, self, [len(x)] if counts is None else counts)
+            return _Linear.apply(x, weight, self, (len(x),) if counts is None else tuple(counts))
         return self._torch(x, weight, counts)
 
     def _torch(self, x, weight, counts):
         if counts is None:
             matrices = weight.split(self.fan_in)
             parts = [
-                part.reshape(len(x), 2 * l + 1, len(matrix)) @ matrix
+                part.reshape(len(x), 2 * l + 1, len(matrix)) @ (matrix * self.factors[l])
                 for l, (part, matrix) in enumerate(
                     zip(x.split(self.rows_of_l, dim=1), matrices, strict=True)
                 )
@@ -80,6 +94,7 @@ class LinearMap:
             of_element = x.split([counts[z] for z in present])
             parts = []
             for l, matrices in enumerate(weight[:, present]):
+                matrices = matrices * self.factors[l]
                 rows = slice(l * l, (l + 1) ** 2)
                 products = [x_z[:, rows] @ W for x_z, W in zip(of_element, matrices, strict=True)]
                 parts.append(torch.cat(products) if products else x[:, rows])
@@ -88,33 +103,21 @@ class LinearMap:
             parts.append(x.new_zeros(len(x), missing, self.channels_out))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def forward(self, x, weight, counts):
-        """y, by the kernel."""
-        complete = self.n_rows == len(self.paths_of_l) ** 2 and all(self.paths_of_l)
-        new = x.new_empty if complete else x.new_zeros
-        y = new(len(x), self.n_rows, self.channels_out)
-        self._run("linear_forward", x, (x, weight, y), counts)
-        return y
-
-    def of_x(self, g, weight, x, counts):
-        """Gradient with respect to x, by the kernel."""
-        complete = sum(self.rows_of_l) == x.shape[1]
-        result = torch.empty_like(x) if complete else torch.zeros_like(x)
-        self._run("linear_backward", x, (g, weight, result), counts)
-        return result
-
-    def of_weight(self, x, g, weight, counts):
-        """Gradient with respect to the weight, by the kernel."""
-        result = torch.zeros_like(weight)
-        self._run("linear_weights", x, (x, g, result), counts)
-        return result
-
-    def _run(self, name, x, operands, counts) -> None:
-        counts = np.array(counts, dtype=np.int64)
-        sizes = [len(counts), len(self.paths_of_l), x.shape[2], self.channels_out]
-        words = [a.ctypes.data for a in (counts, self._paths, self._place)]
-        shape = np.array([*sizes, x.shape[1], self.n_rows, *words], dtype=np.int64)
-        getattr(kernels(x), name)(shape.ctypes.data, *map(pointer, operands))
+    def _shape(self, x: torch.Tensor, counts: tuple[int, ...]) -> Struct:
+        """``LinearShape``."""
+        key = x.shape[1], counts
+        found = self._shapes.get(key)
+        if found is None:
+            rows_read, rows_made = sum(self.rows_of_l), len(self.paths_of_l) ** 2
+            complete = self.n_rows == rows_made and all(self.paths_of_l)
+            sizes = [len(counts), len(self.paths_of_l), self.channels_in, self.channels_out]
+            sizes += [x.shape[1], self.n_rows, x.shape[1] > rows_read, not complete]
+            sizes += [sum(counts), self.size]
+            arrays = [np.array(counts, dtype=np.int64), self._paths, self._place, self._factors]
+            if len(self._shapes) > 4096:
+                self._shapes.clear()
+            found = self._shapes[key] = Struct([int(n) for n in sizes], arrays)
+        return found
 
 
 class _Linear(torch.autograd.Function):
@@ -123,46 +126,55 @@ class _Linear(torch.autograd.Function):
         x, weight = contiguous(x, weight)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight)
-        ctx.linear, ctx.counts = linear, counts
-        return linear.forward(x, weight, counts)
+        ctx.kernels, ctx.shape = kernels(x, weight), linear._shape(x, counts)
+        ctx.size = len(x), linear.n_rows, linear.channels_out
+        y = x.new_empty(ctx.size)
+        ctx.kernels.linear_forward(ctx.shape.address, *pointers(x, weight, y))
+        return y
 
     @staticmethod
     def backward(ctx, g):
         if g is None:
             return (None,) * 4
-        which = wanted(ctx)
-        gradients = _LinearGradient.apply(*ctx.saved_tensors, g, ctx.linear, ctx.counts, which)
-        return *gradients, None, None
+        how = ctx.kernels, ctx.shape, wanted(ctx)
+        return *_LinearGradient.apply(*ctx.saved_tensors, g, *how), None, None
 
 
 class _LinearGradient(torch.autograd.Function):
     """Gradients with respect to x and the weight; None where not wanted."""
 
     @staticmethod
-    def forward(ctx, x, weight, g, linear, counts, which):
-        (g,) = contiguous(g)
+    def forward(ctx, x, weight, g, native, shape, which):
+        g = g.contiguous()
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight, g)
-        ctx.linear, ctx.counts = linear, counts
-        of_x = linear.of_x(g, weight, x, counts) if which[0] else None
-        of_weight = linear.of_weight(x, g, weight, counts) if which[1] else None
+        ctx.kernels, ctx.shape = native, shape
+        of_x, of_weight = empty_like(which, x, weight)
+        if of_x is not None:
+            native.linear_backward(shape.address, *pointers(g, weight, of_x))
+        if of_weight is not None:
+            native.linear_weights(shape.address, *pointers(x, g, of_weight))
         return of_x, of_weight
 
     @staticmethod
     @last_derivative
     def backward(ctx, u, Q):
         x, weight, g = ctx.saved_tensors
-        linear, counts = ctx.linear, ctx.counts
+        run, shape = ctx.kernels, ctx.shape.address
         u, Q = contiguous(u, Q)
         for_x, for_weight, for_g = wanted(ctx)
         of_x = of_weight = of_g = None
         if u is not None and for_weight:
-            of_weight = linear.of_weight(u, g, weight, counts)
+            of_weight = torch.empty_like(weight)
+            run.linear_weights(shape, *pointers(u, g, of_weight))
         if u is not None and for_g:
-            of_g = linear.forward(u, weight, counts)
+            of_g = torch.empty_like(g)
+            run.linear_forward(shape, *pointers(u, weight, of_g))
         if Q is not None and for_x:
-            of_x = linear.of_x(g, Q, x, counts)
+            of_x = torch.empty_like(x)
+            run.linear_backward(shape, *pointers(g, Q, of_x))
         if Q is not None and for_g:
-            of_Q = linear.forward(x, Q, counts)
+            of_Q = torch.empty_like(g)
+            run.linear_forward(shape, *pointers(x, Q, of_Q))
             of_g = of_Q if of_g is None else of_g + of_Q
         return of_x, of_weight, of_g, None, None, None

@@ -4,12 +4,22 @@ It is most of the work of a training step, so it has kernels of its own (``train
 result, its gradients, and the gradients of those.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from mace_core.ops.backend import contiguous, kernels, last_derivative, pointer, wanted
+from mace_core.ops.backend import (
+    Struct,
+    contiguous,
+    empty_like,
+    integers,
+    kernels,
+    last_derivative,
+    pointers,
+    wanted,
+)
 
 #: Numbers that the kernels may read beyond the values of the hidden layers.
 _BEYOND = 64
@@ -42,12 +52,15 @@ class _MLP(torch.autograd.Function):
         *tensors, factors = inputs
         x, *weights = contiguous(*tensors)
         ctx.set_materialize_grads(False)
-        shape = _Shape(weights, factors)
-        z = x.new_empty(len(x) * shape.hidden + _BEYOND) if any(ctx.needs_input_grad) else None
-        result = x.new_empty(len(x), shape.widths[-1])
-        kernels(x).mlp_forward(shape.address, len(x), pointer(x), pointer(z), pointer(result))
+        widths = (len(weights[0]), *[w.shape[1] for w in weights])
+        shape = _shape(widths, factors, x.dtype, tuple(pointers(*weights)))
+        z = None
+        if any(ctx.needs_input_grad):
+            z = x.new_empty(len(x) * sum(widths[1:-1]) + _BEYOND)
+        result = x.new_empty(len(x), widths[-1])
+        ctx.kernels, ctx.shape = kernels(x, *weights), shape
+        ctx.kernels.mlp_forward(shape.address, len(x), *pointers(x, z, result))
         ctx.save_for_backward(x, z, *weights)
-        ctx.factors = factors
         return result
 
     @staticmethod
@@ -55,7 +68,8 @@ class _MLP(torch.autograd.Function):
         x, z, *weights = ctx.saved_tensors
         if g is None:
             return (None,) * (len(weights) + 2)
-        return *_MLPGradient.apply(x, *weights, g, z, ctx.factors, wanted(ctx)), None
+        how = ctx.kernels, ctx.shape, wanted(ctx)
+        return *_MLPGradient.apply(x, *weights, g, z, *how), None
 
 
 class _MLPGradient(torch.autograd.Function):
@@ -63,68 +77,59 @@ class _MLPGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, *inputs):
-        x, *weights, g, z, factors, which = inputs
-        (g,) = contiguous(g)
+        x, *weights, g, z, native, shape, which = inputs
+        g = g.contiguous()
         ctx.set_materialize_grads(False)
-        shape = _Shape(weights, factors)
         b = torch.empty_like(z)
-        of_x = torch.empty_like(x) if which[0] else None
-        of_weights = [torch.zeros_like(w) for w in weights] if any(which[1:]) else None
-        kernels(x).mlp_backward(
-            shape.address, len(x), *map(pointer, (x, z, g, b, of_x)), _addresses(of_weights)[0]
+        of_x, *of_weights = _empty(which, x, weights)
+        native.mlp_backward(
+            shape.address, len(x), *pointers(x, z, g, b, of_x), _addresses(of_weights)
         )
         ctx.save_for_backward(x, *weights, g, z, b)
-        ctx.factors = factors
-        return of_x, *(of_weights or [None] * len(weights))
+        ctx.kernels, ctx.shape = native, shape
+        return of_x, *of_weights
 
     @staticmethod
     @last_derivative
     def backward(ctx, u, *Q):
         x, *weights, g, z, b = ctx.saved_tensors
         if u is None and all(q is None for q in Q):
-            return (None,) * (len(weights) + 5)
+            return (None,) * (len(weights) + 6)
         u, *Q = contiguous(u, *Q)
-        for_x, *for_weights, for_g = wanted(ctx)[: len(weights) + 2]
         if any(q is not None for q in Q):
             Q = [torch.zeros_like(w) if q is None else q for q, w in zip(Q, weights, strict=True)]
-        else:
-            Q = None
-        shape = _Shape(weights, ctx.factors)
+        *which, for_g = wanted(ctx)[: len(weights) + 2]
+        of_x, *of_weights = _empty(which, x, weights)
         of_g = torch.empty_like(g)
-        of_x = torch.empty_like(x) if for_x else None
-        of_weights = [torch.zeros_like(w) for w in weights] if any(for_weights) else None
-        Q_address, _keep_Q = _addresses(Q)
-        weights_address, _keep_weights = _addresses(of_weights)
-        kernels(x).mlp_double_backward(
-            shape.address,
+        ctx.kernels.mlp_double_backward(
+            ctx.shape.address,
             len(x),
-            *map(pointer, (x, z, g, b, u)),
-            Q_address,
-            pointer(of_g),
-            pointer(of_x),
-            weights_address,
+            *pointers(x, z, g, b, u),
+            _addresses(Q),
+            *pointers(of_g, of_x),
+            _addresses(of_weights),
         )
-        of_weights = of_weights or [None] * len(weights)
-        return of_x, *of_weights, of_g if for_g else None, None, None, None
+        return of_x, *of_weights, of_g if for_g else None, None, None, None, None
 
 
-class _Shape:
-    """``MLPShape``."""
-
-    def __init__(self, weights: Sequence[torch.Tensor], factors: Sequence[float]):
-        dtype = np.float32 if weights[0].dtype == torch.float32 else np.float64
-        self.widths = np.array([len(weights[0]), *(w.shape[1] for w in weights)], dtype=np.int64)
-        self.hidden = int(self.widths[1:-1].sum())
-        address, self._weights = _addresses(weights)
-        self._factors = np.array(factors, dtype=dtype)
-        words = [len(weights), self.widths.ctypes.data, address, self._factors.ctypes.data]
-        self._words = np.array(words, dtype=np.int64)
-        self.address = self._words.ctypes.data
+def _empty(which, x, weights) -> list[torch.Tensor | None]:
+    """Where gradients are to be written: those of the weights together or not at all."""
+    return empty_like([which[0]] + [any(which[1:])] * len(weights), x, *weights)
 
 
-def _addresses(tensors: Sequence[torch.Tensor] | None) -> tuple[int | None, np.ndarray | None]:
-    """Address of an array of pointers to the tensors' data, and that array, to be kept alive."""
-    if tensors is None:
-        return None, None
-    array = np.array([x.data_ptr() for x in tensors], dtype=np.int64)
-    return array.ctypes.data, array
+@functools.lru_cache(maxsize=4096)
+def _shape(
+    widths: tuple[int, ...],
+    factors: tuple[float, ...],
+    dtype: torch.dtype,
+    weights: tuple[int, ...],
+) -> Struct:
+    """``MLPShape``; ``weights`` are addresses."""
+    numbers = np.array(factors, dtype=np.float32 if dtype == torch.float32 else np.float64)
+    arrays = [np.array(widths, dtype=np.int64), np.array(weights, dtype=np.int64), numbers]
+    return Struct([len(weights)], arrays)
+
+
+def _addresses(tensors: Sequence[torch.Tensor | None]) -> int | None:
+    """Address of an array of pointers to the tensors' data; null where there are none."""
+    return None if tensors[0] is None else integers(tuple(pointers(*tensors))).address

@@ -126,7 +126,7 @@ class _Training:
             out = self.model(graph, forces=True, stress=stress, training=True)
             residuals = Residuals.of(out, targets)
             loss = self.loss(residuals, targets)
-            loss.backward()
+            loss.backward(inputs=self.parameters)  # not also those of the positions
             if self.settings.clip_grad is not None:
                 clip_grad_norm_(self.parameters, self.settings.clip_grad, foreach=True)
             self.optimizer.step()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mace_tools import small_model  # noqa: F401  (also loads hypothesis' profile)
 
 from mace_core.errors import UserError
+from mace_core.model.radial import BesselBasis, RadialBasis
 from mace_core.ops import backend
 from mace_core.ops.a_basis import Edges, Paths, a_basis
 from mace_core.ops.b_basis import BBasis, Terms
@@ -191,6 +192,21 @@ def test_spherical_harmonics(max_ell, n, dtype, seed):
     assert_same_in_both(lambda v: spherical_harmonics(max_ell, v), [vectors])
 
 
+def radial_basis(r_max):
+    basis = RadialBasis(BesselBasis(r_max, 5, torch.float64), 5, r_max)
+    return lambda v: basis.to(v.dtype).of_vectors(v, None)
+
+
+@given(st.floats(1, 6), st.integers(0, 40), DTYPES, st.integers(0, 1000))
+@settings(max_examples=30)
+def test_radial_basis(r_max, n, dtype, seed):
+    """Also beyond the cutoff."""
+    vectors = Operands(seed, dtype).normal(n, 3)
+    with torch.no_grad():
+        vectors *= 1 + 1 / vectors.norm(dim=1, keepdim=True).clamp(min=1e-3)
+    assert_same_in_both(radial_basis(r_max), [vectors])
+
+
 def small_cases():
     """name → function, operands; few numbers, so that finite differences are quick."""
     edges, n_rows = edges_between(3, 5, 0, paired=True)
@@ -202,6 +218,7 @@ def small_cases():
     normal = random.normal
     return {
         "harmonics": (lambda v: spherical_harmonics(3, v), [normal(4, 3)]),
+        "radial basis": (radial_basis(3.0), [normal(4, 3)]),
         "A-basis": (a, [normal(3, 4, 1), normal(5, 9), normal(n_rows, n_paths, 1)]),
         "B-basis": (
             lambda A, W: basis(A, W, [1, 0, 2]),
