@@ -154,6 +154,10 @@ class _Reading:
             self.compare(f"{basis.path}.gaussian_weights", centres)
         else:
             self.compare(f"{basis.path}.n", order.unsqueeze(0))
+            self.notes.append(
+                "mace-torch's forces of models with Chebyshev polynomials leave out the derivative "
+                "of the basis; here they are the derivative of the energy, and differ"
+            )
         self.compare(f"{cutoff.path}.r_max", _scalar(r_max))
         transform = "None"
         if "distance_transform" in block.modules:
