@@ -133,8 +133,9 @@ def by_autograd(f: Callable[[torch.Tensor], torch.Tensor]) -> Functions:
             found = [f(x)]
             for _ in range(2):
                 v = torch.zeros_like(found[-1], requires_grad=True)
-                (g,) = torch.autograd.grad(found[-1], x, v, create_graph=True)
-                found += torch.autograd.grad(g, v, torch.ones_like(g), create_graph=True)
+                # Sums, not given gradients: with those torch imports sympy, for half a second.
+                (g,) = torch.autograd.grad((found[-1] * v).sum(), x, create_graph=True)
+                found += torch.autograd.grad(g.sum(), v, create_graph=True)
             return Taylor(*(y.detach().numpy() for y in found))
 
     return taylor

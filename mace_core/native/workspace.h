@@ -4,9 +4,15 @@
 #include <cstdlib>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "simd.h"
 
 namespace maceloop {
+
+constexpr std::size_t kHugePage = std::size_t(1) << 21;
 
 class Workspace {
  public:
@@ -31,7 +37,12 @@ class Workspace {
         data = nullptr;
         size = 0;
         const std::size_t wanted = (bytes + bytes / 8) / kVectorBytes * kVectorBytes;
-        if (posix_memalign(&data, 64, wanted) != 0) throw std::bad_alloc();
+        const bool huge = wanted >= 2 * kHugePage;
+        if (posix_memalign(&data, huge ? kHugePage : 64, wanted) != 0) throw std::bad_alloc();
+#if defined(__linux__)
+        // What edges gather from large frames would miss the TLB with small pages. Only advice.
+        if (huge) madvise(data, wanted, MADV_HUGEPAGE);
+#endif
         size = wanted;
       }
       return data;
