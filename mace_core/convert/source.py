@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from mace_core.convert.basis import column_map
+from mace_core.convert.ledger import Ledger
 from mace_core.convert.stored import Stored, irreps, number
 from mace_core.convert.unpickle import Recorded
-from mace_core.errors import UserError
 from mace_core.model import unsupported
 from mace_core.model.interaction import BLOCKS
 from mace_core.model.radial import SILU_FACTOR
@@ -62,15 +62,8 @@ def read_source(model: Stored) -> Source:
     return _Reading(model).source()
 
 
-class _Reading:
-    """Goes through the tree once, crossing off tensors as they are understood."""
-
-    def __init__(self, model: Stored):
-        self.model = model
-        self.left = dict(model.named_tensors())
-        self.dtype = self.left.get("node_embedding.linear.weight", torch.empty(0)).dtype
-        self.used: dict[str, torch.Tensor] = {}
-        self.notes: list[str] = []
+class _Reading(Ledger):
+    """Goes through the tree once."""
 
     def source(self) -> Source:
         model = self.model
@@ -115,8 +108,6 @@ class _Reading:
         if self.left:
             self.refuse(model, f"tensors of unknown meaning: {', '.join(sorted(self.left))}")
         return Source(model.kind, options, self.used, self.notes)
-
-    # -- the parts -------------------------------------------------------------------------------
 
     def top(self, model: Stored) -> None:
         """What a model may have besides its blocks."""
@@ -330,76 +321,6 @@ class _Reading:
             self.refuse(act, f"SiLU times {number(act.attributes['cst'])}")
         # The constant is the mean over a million draws, whose last digits depend on the build.
         return ratio if abs(ratio - 1) > 1e-14 else 1.0
-
-    # -- crossing off ----------------------------------------------------------------------------
-
-    def take(self, name: str) -> torch.Tensor:
-        """A tensor that is understood."""
-        if name not in self.left:
-            raise UserError(f"the file has no {name}", where=self.model.kind)
-        return self.left.pop(name)
-
-    def use(self, name: str, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
-        """A tensor to keep, changed in float64 if at all."""
-        tensor = self.take(name)
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{name} has entries that are not finite", where=self.model.kind)
-        self.used[name] = tensor if change is None else change(tensor.double()).to(tensor.dtype)
-
-    def compare(self, name: str, expected: torch.Tensor) -> None:
-        """A constant that the function fixes: refused if it is another one."""
-        tensor, expected = self.take(name).double(), expected.double()
-        if tensor.shape != expected.shape or not torch.allclose(
-            tensor, expected, rtol=1e-6, atol=0
-        ):
-            shown, other = tensor.flatten()[:5].tolist(), expected.flatten()[:5].tolist()
-            raise UserError(
-                f"{name} is {shown}, not {other}",
-                where=self.model.kind,
-                mend="trained constants are not supported",
-            )
-        if self.dtype == torch.float64 and not torch.allclose(tensor, expected, rtol=1e-14, atol=0):
-            self.notes.append(
-                f"{name} was rounded to float32 once, here it is exact: numbers may differ from "
-                "those of the file by 1e-7 of their value"
-            )
-
-    def of_kind(self, block: Stored, *kinds: str) -> None:
-        if block.kind not in kinds:
-            reason = {**unsupported.INTERACTIONS, **unsupported.READOUTS}.get(block.kind)
-            what = f"{block.kind} ({reason})" if reason else block.kind
-            self.refuse(block, what, f"supported: {', '.join(kinds)}")
-
-    def only(self, block: Stored, known: Any) -> None:
-        """Refuses submodules besides ``known``."""
-        unknown = sorted({*block.modules} - {*known})
-        if unknown:
-            self.refuse(block, f"parts of unknown meaning: {', '.join(unknown)}")
-
-    def attributes(self, block: Stored, **allowed: Callable[[Any], bool]) -> None:
-        """Refuses options that are switched on and not supported."""
-        for name, value in block.attributes.items():
-            if value is None or (value is False and name not in allowed):
-                continue
-            if name not in allowed or not allowed[name](value):
-                reason = unsupported.OPTIONS.get(name, (None, "an option of unknown meaning"))[1]
-                self.refuse(block, f"{name} = {getattr(value, 'name', value)} ({reason})")
-
-    def natural(self, block: Stored, name: str) -> tuple[int, int]:
-        """(channels, largest l) of irreps C x 0e + C x 1o + C x 2e …"""
-        found = irreps(block.attributes[name])
-        channels = found[0][0]
-        if found != [(channels, l, (-1) ** l) for l in range(len(found))]:
-            text = "+".join(f"{mul}x{l}{'e' if p == 1 else 'o'}" for mul, l, p in found)
-            self.refuse(
-                block, f"{name} {text}", "supported: equal channels, l = 0, 1, …, parity (−1)^l"
-            )
-        return channels, len(found) - 1
-
-    def refuse(self, block: Stored, what: str, why: str = "") -> None:
-        raise UserError(
-            f"not supported: {what}", where=f"{block.path or 'the model'} ({block.kind})", mend=why
-        )
 
 
 def _scalar(value: float) -> torch.Tensor:

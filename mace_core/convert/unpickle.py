@@ -18,7 +18,15 @@ from mace_core.errors import UserError
 
 #: Packages whose objects a model file can hold. Any other name is refused, though it would not run.
 PACKAGES = ("mace", "e3nn", "torch", "opt_einsum_fx", "numpy")
-#: Of these packages, not in any model file, and what attacks are made of.
+#: Packages of models that are not supported, and what to do about it.
+OTHERS = {
+    "cuequivariance": "convert it back with mace_cueq_to_e3nn",
+    "cuequivariance_torch": "convert it back with mace_cueq_to_e3nn",
+    "openequivariance": "give the file that it was converted from",
+    "les": "long-range models are not supported",
+    "graph_longrange": "long-range models are not supported",
+}
+#: Of the packages above, not in any model file, and what attacks are made of.
 NEVER = ("torch.hub", "torch.utils", "torch.multiprocessing", "torch.package", "numpy.testing")
 
 
@@ -78,6 +86,10 @@ def read_pickle(path: str | Path) -> Any:
         raise UserError("a zip file, but no model", where=where)
     try:
         globals_ = torch.serialization.get_unsafe_globals_in_checkpoint(where)
+        for name in sorted(globals_):
+            if name.split(".")[0] in OTHERS:
+                package = name.split(".")[0]
+                raise UserError(f"a model of {package}", where=where, mend=OTHERS[package])
         refused = sorted(name for name in globals_ if not _expected(name))
         if refused:
             raise UserError(

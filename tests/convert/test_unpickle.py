@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import sys
+import types
 import zipfile
 
 import pytest
@@ -104,3 +106,13 @@ def test_reading_ends(tmp_path):
     torch.save({}, path)
     with pytest.raises(UserError, match="took longer"):
         read_file(path, time_limit=0.01)
+
+
+def test_models_of_other_packages_are_named(tmp_path, monkeypatch):
+    module = types.ModuleType("cuequivariance_torch")
+    module.Linear = type("Linear", (), {"__module__": "cuequivariance_torch"})
+    monkeypatch.setitem(sys.modules, "cuequivariance_torch", module)
+    torch.save(module.Linear(), tmp_path / "file.model")
+    with pytest.raises(UserError, match="cuequivariance_torch") as caught:
+        read_pickle(tmp_path / "file.model")
+    assert "mace_cueq_to_e3nn" in caught.value.mend
