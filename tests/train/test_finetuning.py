@@ -205,3 +205,30 @@ def test_what_does_not_fit_is_refused(base, tmp_path):
 
 def _single(base):
     return select(base, None, "pbe")
+
+
+def test_replay_keeps_the_model_what_it_was_elsewhere(base, tmp_path):
+    """Crystals are learnt anew; on free clusters the model changes less with replay."""
+    write_frames(tmp_path / "train.xyz", [crystal(k) for k in range(8)])
+    elsewhere = [crystal(20 + k) for k in range(12)]
+    for atoms in elsewhere:
+        atoms.pbc = False
+    write_frames(tmp_path / "replay.xyz", elsewhere[:8])
+    before, changes = _forces(base, elsewhere[8:], 0), {}
+    for name, replay in {"naive": None, "replay": str(tmp_path / "replay.xyz")}.items():
+        file = settings(
+            tmp_path,
+            foundation_E0s="estimated",
+            pt_train_file=replay,
+            max_num_epochs=20,
+            eval_interval=20,
+        )
+        train_member(tmp_path / "train.xyz", file, tmp_path / name)
+        after = _forces(load_model(tmp_path / name), elsewhere[8:], None)
+        changes[name] = np.abs(after - before).mean()
+    assert changes["replay"] < 0.7 * changes["naive"], changes
+
+
+def _forces(model, frames, head):
+    graphs = [graph_of(a, model.r_max, model.elements, model.dtype, head=head) for a in frames]
+    return np.concatenate([model(graph).forces.detach().numpy() for graph in graphs])
