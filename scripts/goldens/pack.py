@@ -29,8 +29,8 @@ def pack(name: str, folder: Path, out: Path) -> int:
     with np.load(folder / f"{name}.npz") as arrays:
         for key in arrays.files:
             tensors[f"frame.{key}"] = torch.from_numpy(np.ascontiguousarray(arrays[key]))
-    metadata = {"kind": source.kind, "options": json.dumps(source.options)}
-    content = save(tensors, metadata)
+    # One entry: safetensors writes several in any order.
+    content = save(tensors, {"source": json.dumps([source.kind, source.options])})
     write_bytes(out / f"{name}.safetensors", content)
     return len(content)
 

@@ -26,7 +26,7 @@ class Golden:
 def golden(name: str) -> Golden:
     """The file ``name``."""
     with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        metadata = file.metadata()
+        kind, options = json.loads(file.metadata()["source"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     weights = {k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")}
     fields, numbers = {}, {}
@@ -38,5 +38,5 @@ def golden(name: str) -> Golden:
                 numbers[int(k), int(head), quantity] = tensor
     frames = [Atoms(**fields[k]) for k in sorted(fields)]
     return Golden(
-        Source(metadata["kind"], json.loads(metadata["options"]), weights), frames, numbers
+        Source(kind, options, weights), frames, numbers
     )
