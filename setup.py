@@ -6,6 +6,7 @@ variant that cannot be compiled is left out, and the install goes on.
 """
 
 import copy
+import hashlib
 import os
 import platform
 from pathlib import Path
@@ -14,6 +15,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NATIVE = Path("mace_core/native")
+SOURCES = sorted(path for path in NATIVE.iterdir() if path.suffix in (".cpp", ".h"))
+# By this mace_core.native.loader.fits sees whether Python and kernels speak of the same structures.
+INTERFACE = hashlib.sha256((NATIVE / "tables.h").read_bytes()).hexdigest()[:16]
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 FLAGS += ["-fvisibility=hidden", "-g0"]
 V2 = ["-msse4.2", "-mpopcnt"]
@@ -45,8 +49,9 @@ setup(
     ext_modules=[
         Extension(
             f"mace_core.native._kernels_{variant}",
-            sources=sorted(map(str, NATIVE.glob("*.cpp"))),
-            depends=sorted(map(str, NATIVE.glob("*.h"))),
+            sources=[str(path) for path in SOURCES if path.suffix == ".cpp"],
+            depends=[str(path) for path in SOURCES if path.suffix == ".h"],
+            define_macros=[("MACELOOP_INTERFACE", f'"{INTERFACE}"')],
             extra_compile_args=[*FLAGS, *flags],
             language="c++",
             optional=True,

@@ -13,7 +13,7 @@ from mace_core.inference.pairs import Pairs
 from mace_core.inference.splines import TOLERANCE, Knots, knots_for
 from mace_core.inference.structs import Frames, Results, array_of, integers
 from mace_core.model.model import MACE
-from mace_core.native.loader import library
+from mace_core.native.loader import fits, library
 
 #: What the kernels have room for (``native/tables.h``, ``native/engine.h``).
 MAX_ELL, MAX_L, MAX_LAYERS = 4, 3, 8
@@ -24,8 +24,8 @@ def supported(model: MACE) -> str | None:
     a = model.architecture
     if library() is None:
         return "there are no native kernels"
-    if not hasattr(library(), "maceloop_evaluate_float64"):
-        return "the native kernels are of another version: install the package again"
+    if not fits(library()):
+        return "the native kernels are of another version; `make install` builds them again"
     if a.max_ell > MAX_ELL or a.max_L > MAX_L or a.num_interactions > MAX_LAYERS:
         return f"more than max_ell {MAX_ELL}, max_L {MAX_L} or {MAX_LAYERS} layers"
     return None

@@ -25,7 +25,7 @@ from mace_core.inference.structs import (
     array_of,
     integers,
 )
-from mace_core.inference.tables import layer_tables, term_order
+from mace_core.inference.tables import layer_tables, path_order, term_order
 from mace_core.model.model import MACE
 from mace_core.model.radial import SILU_FACTOR
 from mace_core.model.zbl import BOHR, COULOMB
@@ -161,7 +161,7 @@ class Packer:
 
     def _layer(self, model: MACE, t: int, radial: Radial, knots: Knots, head: int) -> LayerWeights:
         interaction, product = model.interactions[t], model.products[t]
-        weights = self._radial(radial.functions(t), knots)
+        weights = self._radial(radial.functions(t), knots, self.layers[t][0])
         values = {"radial": weights, **self._linear(interaction), **self._product(product, t)}
         densities = radial.densities_of(t)
         if densities:
@@ -188,10 +188,11 @@ class Packer:
                 values["skip_t"] = aligned(skip.transpose(0, 1, 3, 2), self.dtype)
         return LayerWeights(**values, **self._readout(model.readouts[t], head))
 
-    def _radial(self, functions: list[Functions], knots: Knots) -> np.ndarray:
+    def _radial(self, functions: list[Functions], knots: Knots, lmax_in: int) -> np.ndarray:
         """[C / lanes, tables, knots, paths, 3, lanes]."""
         tables = np.stack([sample(f, knots) for f in functions])  # [tables, knots, 3, paths · C]
         tables = tables.reshape(*tables.shape[:3], -1, self.C)
+        tables = tables[:, :, :, path_order(self.max_ell, lmax_in)]
         tables = self._padded_blocks(tables)  # [tables, knots, 3, paths, C / lanes, lanes]
         return aligned(tables.transpose(4, 0, 1, 3, 2, 5), self.dtype)
 

@@ -8,7 +8,6 @@ from ase import Atoms
 
 from mace_core.model.graph import neighbours, species_of
 
-
 #: Atoms from which a frame is sorted in space, and the size of a place in it, Å.
 LARGE, BIN = 1000, 4.0
 

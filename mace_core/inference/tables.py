@@ -39,6 +39,11 @@ def term_order(max_ell: int, lmax_out: int, correlation: int) -> TermOrder:
     return TermOrder(max_ell, lmax_out, correlation)
 
 
+def path_order(max_ell: int, lmax_in: int) -> list[int]:
+    """The kernels' order of paths, by l1, in places of the model's."""
+    return [p for own in Paths.build(lmax_in, max_ell).of_l1 for p in own]
+
+
 @functools.lru_cache(maxsize=16)
 def layer_tables(max_ell: int, lmax_in: int, lmax_out: int, correlation: int) -> LayerTables:
     """The tables of one layer, which do not depend on weights or number of channels."""
@@ -54,7 +59,7 @@ def layer_tables(max_ell: int, lmax_in: int, lmax_out: int, correlation: int) ->
         for p in own:
             l1, l2, l3 = paths.paths[p]
             row, step = row_of_l[l3] + place[p], paths.of_l3[l3]
-            table.append((l1, l3, row, step, len(entries), p))
+            table.append((l1, l3, row, step, len(entries)))
             cg = clebsch_gordan(l1, l2, l3) * (2 * l3 + 1) ** 0.5
             for m3 in range(2 * l3 + 1):
                 for m1 in range(2 * l1 + 1):

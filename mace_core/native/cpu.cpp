@@ -18,3 +18,9 @@ MACELOOP_API int maceloop_cpu_level() {
 
 // Bytes of a vector: channels are padded to a multiple of it, arrays are aligned to it.
 MACELOOP_API int maceloop_vector_bytes() { return maceloop::kVectorBytes; }
+
+// The hash of tables.h when this was compiled, from setup.py; empty when compiled by hand.
+#ifndef MACELOOP_INTERFACE
+#define MACELOOP_INTERFACE ""
+#endif
+MACELOOP_API const char* maceloop_interface() { return MACELOOP_INTERFACE; }

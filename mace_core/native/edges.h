@@ -110,11 +110,10 @@ MACELOOP_INLINE Vec<T> spline(const T* lower, int64_t knot_step, const T* w) {
 }
 
 template <class T, int L1, int L3>
-inline void path_forward(const Receiver<T>& rec, const Block<T>& block, const Path& path, T* out,
-                         int64_t out_row) {
+inline void path_forward(const Receiver<T>& rec, const Block<T>& block, const Path& path,
+                         const T* table, T* out, int64_t out_row) {
   constexpr int W = kLanes<T>, N1 = 2 * L1 + 1, N3 = 2 * L3 + 1;
   Vec<T> acc[N3] = {};
-  const T* table = block.radial + path.channel * kSplineValues * W;
   const T* features = block.x + L1 * L1 * block.x_row;
   const T* w = rec.weights;
   const T* c = rec.coupled[0] + path.entry * W;
@@ -137,14 +136,16 @@ inline void path_forward(const Receiver<T>& rec, const Block<T>& block, const Pa
 template <class T, int L1>
 inline void paths_forward(const Receiver<T>& rec, const Block<T>& block, const LayerTables& layer,
                           T* out, int64_t out_row) {
+  constexpr int W = kLanes<T>;
   for (int32_t p = layer.paths_from[L1]; p < layer.paths_from[L1 + 1]; ++p) {
     const Path& path = layer.paths[p];
+    const T* table = block.radial + p * kSplineValues * W;
     switch (path.l3) {
-      case 0: path_forward<T, L1, 0>(rec, block, path, out, out_row); break;
-      case 1: path_forward<T, L1, 1>(rec, block, path, out, out_row); break;
-      case 2: path_forward<T, L1, 2>(rec, block, path, out, out_row); break;
-      case 3: path_forward<T, L1, 3>(rec, block, path, out, out_row); break;
-      default: path_forward<T, L1, 4>(rec, block, path, out, out_row);
+      case 0: path_forward<T, L1, 0>(rec, block, path, table, out, out_row); break;
+      case 1: path_forward<T, L1, 1>(rec, block, path, table, out, out_row); break;
+      case 2: path_forward<T, L1, 2>(rec, block, path, table, out, out_row); break;
+      case 3: path_forward<T, L1, 3>(rec, block, path, table, out, out_row); break;
+      default: path_forward<T, L1, 4>(rec, block, path, table, out, out_row);
     }
   }
 }
@@ -188,7 +189,7 @@ inline void paths_backward(const Receiver<T>& rec, const Block<T>& block, const 
     for (int m1 = 0; m1 < N1; ++m1) x[m1] = load(block.x + at + m1 * block.x_row);
     for (int32_t p = layer.paths_from[L1]; p < layer.paths_from[L1 + 1]; ++p) {
       const Path& path = layer.paths[p];
-      const T* table = radial + path.channel * kSplineValues * W;
+      const T* table = radial + p * kSplineValues * W;
       const Vec<T> R = spline(table, block.knot_step, w);
       const Vec<T> slope = spline(table, block.knot_step, w + kSplineWeights * W);
       const T* c[3];

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import hashlib
 import os
 import warnings
 from pathlib import Path
@@ -30,13 +31,10 @@ def library() -> ctypes.CDLL | None:
         return None
     found = variants()
     try:
-        if wanted:
-            return ctypes.CDLL(str(found[wanted]))
-        if "native" in found:
-            return ctypes.CDLL(str(found["native"]))
-        lowest = ctypes.CDLL(str(found["v2"]))
-        best = max(v for v in found if int(v[1:]) <= lowest.maceloop_cpu_level())
-        return ctypes.CDLL(str(found[best]))
+        if not wanted and "native" not in found:
+            lowest = ctypes.CDLL(str(found["v2"]))
+            wanted = max(v for v in found if int(v[1:]) <= lowest.maceloop_cpu_level())
+        return ctypes.CDLL(str(found[wanted or "native"]))
     except (KeyError, OSError) as err:
         why = err if isinstance(err, OSError) else f"{wanted or 'they'} were not compiled"
         warnings.warn(
@@ -45,6 +43,20 @@ def library() -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
+
+
+def fits(kernels: ctypes.CDLL, folder: Path = Path(__file__).parent) -> bool:
+    """Whether ``kernels`` were compiled from the tables.h in ``folder``, if that can be told.
+
+    With another one they would take what Python hands over for something else.
+    """
+    if not hasattr(kernels, "maceloop_interface"):
+        return False
+    kernels.maceloop_interface.restype = ctypes.c_char_p
+    compiled, header = kernels.maceloop_interface().decode(), folder / "tables.h"
+    if not compiled or not header.exists():  # by hand; installed without sources
+        return True
+    return compiled == hashlib.sha256(header.read_bytes()).hexdigest()[:16]
 
 
 def vector_bytes() -> int:

@@ -15,14 +15,13 @@ struct Path {
   int32_t l1, l3;
   int32_t row, row_step;  // its rows of the A-basis before the linear map: row + m3 · row_step
   int32_t entry;          // its couplings, ordered (m3, m1)
-  int32_t channel;        // its place among the radial functions
 };
 
 // The same for all members of a committee.
 struct LayerTables {
   int64_t lmax_in, lmax_out;
   int64_t n_paths, n_rows, n_entries;
-  const Path* paths;              // sorted by l1
+  const Path* paths;              // sorted by l1, as the radial functions
   const int32_t* paths_from;      // [lmax_in + 2] range of paths of each l1
   const int32_t* entry_start;     // [n_entries + 1] each coupling is a short sum over Y
   const int32_t* entry_component;

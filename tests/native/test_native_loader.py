@@ -70,3 +70,12 @@ def test_an_unknown_variant_is_named():
         "from mace_core.native.loader import library; print(library())", MACELOOP_NATIVE="v9"
     )
     assert done.stdout.strip() == "None" and "v9" in done.stderr
+
+
+@pytest.mark.skipif(loader.library() is None, reason="no native kernels")
+def test_kernels_of_another_interface_are_not_used(tmp_path):
+    assert loader.fits(loader.library())
+    assert loader.fits(loader.library(), tmp_path)  # installed without sources
+    (tmp_path / "tables.h").write_text("struct Frames { int other; };")
+    compiled = loader.library().maceloop_interface().decode()
+    assert loader.fits(loader.library(), tmp_path) == (compiled == "")
