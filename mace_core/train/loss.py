@@ -10,7 +10,8 @@ that of the property on it, 0 where a label is missing: the term then counts in 
 ``forces_only``      ω Δ² of the forces
 ``huber``            ω H_δ(Δ)
 ``universal``        H_δ(ω_p Δ), see :func:`_universal`
-``l1l2energyforces`` ω |ΔE/n| and ω ‖ΔF_i‖, the norm over the components of an atom
+``l1l2energyforces`` ω |ΔE/n|, ω ‖ΔF_i‖, ω ‖Δσ‖: norms over the components of an atom, a frame
+                     (mace-torch's has no stress)
 ===================  ===========================================================================
 
 H_δ is Huber's function, x²/2 up to δ and δ(|x| − δ/2) beyond.
@@ -106,9 +107,14 @@ def _universal(residuals: Residuals, targets: Targets, delta: float) -> dict[str
 
 def _l1l2(residuals: Residuals, targets: Targets, delta: float) -> dict[str, Term]:
     norms = torch.linalg.vector_norm(residuals.forces, dim=1, keepdim=True)
-    energy = targets.total_weight("energy") * residuals.energy.abs()
-    forces = targets.total_weight("forces") * norms
-    return {"energy": (energy.sum(), energy.numel()), "forces": (forces.sum(), forces.numel())}
+    values = {
+        "energy": targets.total_weight("energy") * residuals.energy.abs(),
+        "forces": targets.total_weight("forces") * norms,
+    }
+    if residuals.stress is not None:
+        stress = torch.linalg.matrix_norm(residuals.stress)
+        values["stress"] = targets.total_weight("stress").flatten() * stress
+    return {name: (value.sum(), value.numel()) for name, value in values.items()}
 
 
 LOSSES: dict[str, Callable[[Residuals, Targets, float], dict[str, Term]]] = {

@@ -9,7 +9,7 @@ from training_toy import E0S, MODEL, cluster, crystal
 from mace_core.config.sections import Model, Train
 from mace_core.model.model import MACE
 from mace_core.train.data import Dataset
-from mace_core.train.loss import Loss, Residuals
+from mace_core.train.loss import LOSSES, Loss, Residuals
 from mace_core.train.metrics import evaluate
 
 ELEMENTS = [1, 6, 8, 13, 29]
@@ -129,3 +129,15 @@ def test_a_missing_label_counts_exactly_as_one_of_weight_zero(model, key, weight
     assert any(
         not torch.equal(a, b) for a, b in zip(missing, gradients(model, [full]), strict=True)
     )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_are_finite_where_nothing_is_wrong(model, loss):
+    """Norms have no gradient at 0, and frames that are not periodic have stress 0 twice."""
+    settings = SETTINGS.model_copy(update={"loss": loss})
+    assert all(torch.isfinite(g).all() for g in gradients(model, mixed(), settings))
+    _, targets = Dataset(mixed(), ELEMENTS, MODEL["r_max"], torch.float64).batch([0, 1])
+    residuals = [targets.energy, targets.forces, targets.stress]
+    residuals = [torch.zeros_like(value).requires_grad_() for value in residuals]
+    Loss(settings)(Residuals(*residuals), targets).backward()
+    assert all(r.grad is None or not r.grad.any() for r in residuals)
