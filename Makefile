@@ -7,12 +7,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help install demo test goldens lint format
+.PHONY: help install demo test bench goldens lint format
 
 help:
 	@echo "make install   set up .venv"
 	@echo "make demo      run the demo campaign (CORES=$(CORES))"
 	@echo "make test      everything: style, layers, all tests"
+	@echo "make bench     time everything beside mace-torch and symmetrix-xl (15 min; makes .peer-venv)"
 	@echo "make goldens   compute tests/goldens anew with the real mace-torch"
 	@echo "make lint      style and layers only"
 	@echo "make format    format the code"
@@ -27,6 +28,9 @@ demo: $(VENV)
 
 test: lint
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+bench: $(VENV)
+	OMP_NUM_THREADS=1 python benchmarks/bench.py
 
 goldens: $(VENV)
 	scripts/goldens/make.sh

@@ -1,21 +1,12 @@
 #!/usr/bin/env bash
-# Makes .goldens-venv with the real mace-torch, computes with it, and packs tests/goldens.
+# Computes with the real mace-torch, in .peer-venv, and packs tests/goldens.
 # MACELOOP_MACE_PYTHON: a Python that has it already; then no venv is made.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 here=scripts/goldens
-peer=${MACELOOP_MACE_PYTHON:-.goldens-venv/bin/python}
-if [ -z "${MACELOOP_MACE_PYTHON:-}" ] && [ ! -e .goldens-venv/.installed ]; then
-  echo "goldens: making .goldens-venv; this takes some minutes and 1.5 GB"
-  rm -rf .goldens-venv
-  .venv/bin/python -m venv .goldens-venv
-  pip=("$peer" -m pip --disable-pip-version-check install -qq)
-  # First and by itself, so that an installed or configured CPU build is taken for it.
-  "${pip[@]}" "$(grep '^torch==' $here/constraints.txt)"
-  "${pip[@]}" -c $here/constraints.txt mace-torch
-  touch .goldens-venv/.installed
-fi
+peer=${MACELOOP_MACE_PYTHON:-.peer-venv/bin/python}
+[ -n "${MACELOOP_MACE_PYTHON:-}" ] || scripts/peer/make.sh
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
