@@ -67,7 +67,7 @@ class Results:
         if isinstance(one, Row):
             self.rows.append(one)
             ratio = one.ratio and f"{one.ratio['min']:.1f}× (median {one.ratio['median']:.1f}×)"
-            self.say(f"{one.name}: {ratio or one.note} beside {one.peer}")
+            self.say(f"{one.name}: {ratio or one.disagreement or one.note} beside {one.peer}")
         else:
             self.limits.append(one)
             self.say(f"{one.name}: {one.ours:.3g} {one.unit}")
@@ -203,7 +203,7 @@ def run(arguments: argparse.Namespace, results: Results, work: Path) -> None:
                 results.add(row)
         if "start" in parts:
             for configuration in "c" if quick else "ac":
-                repeats = 2 if quick else 5
+                repeats = 2 if quick else 4
                 for limit, own, theirs in start(store, arguments.peer, configuration, repeats):
                     results.more[f"first_call_{configuration}"] = {"ours": own, "peer": theirs}
                     results.add(limit)
@@ -258,6 +258,8 @@ def main() -> None:
     write_text(arguments.out / "latest.md", text + "\n")
     results.write()
     print("\n" + text)
+    if any(row.disagreement for row in results.rows):
+        raise SystemExit("bench: the two sides do not compute the same")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,15 @@ class Comparison:
                     mode, child, note = self._best_mode(python, log, configuration, stack)
                 except ChildError as err:
                     for name in names.values():
-                        yield Row(name, "symmetrix-xl", None, None, must, aim, note=str(err))
+                        yield Row(
+                            name,
+                            "symmetrix-xl",
+                            None,
+                            None,
+                            must,
+                            aim,
+                            note=f"it cannot run: {err}",
+                        )
                     continue
                 for system, name in names.items():
                     own = f"{name}, symmetrix-xl"
@@ -181,12 +189,12 @@ class Comparison:
         if wrong:
             # What is not the same function is not worth timing; NaN is no JSON.
             found = {key: value for key, value in found.items() if math.isfinite(value)}
-            note = f"NOT TIMED: the two sides disagree ({wrong})"
+            wrong = f"the two sides disagree: {wrong}"
         else:
             times = [t.summary() for t in alternate(sides, name, self.rounds, self.seconds)]
         for side in sides:
             side.do("close", name=name)
-        return Row(name.removesuffix(f", {peer}"), peer, *times, must, aim, found, note)
+        return Row(name.removesuffix(f", {peer}"), peer, *times, must, aim, found, note, wrong)
 
 
 def _precision(name: str) -> str:

@@ -13,7 +13,7 @@ from table import Limit
 from weights import Store, atoms_of
 
 SIZES = (64, 216, 512, 1728, 4096, 10648)
-PEER_SIZES = (64, 216, 512, 1728)
+PEER_SIZES = {"a": (64, 216, 512), "c": (64, 216, 512, 1728)}
 
 
 def start(store: Store, peer: str, configuration: str, repeats: int) -> Iterator[tuple]:
@@ -94,10 +94,10 @@ def scaling(
             points.append({"n_atoms": n, "ms": times.summary(), "peak_MB": peak})
     theirs = []
     models = [store.theirs("Si", configuration)]
-    for n in PEER_SIZES if len(sizes) == len(SIZES) else sizes[:1]:
+    for n in PEER_SIZES[configuration] if sizes == SIZES else sizes[:1]:
         frames = store.frames(f"Si{n}")
         peer.do("open", name="md", kind="MD", models=models, frames=frames, dtype="float32")
-        (times,) = alternate([peer], "md", max(2, rounds // 2), 0.3, warm_up=3)
+        (times,) = alternate([peer], "md", 3, 0.3, warm_up=2)
         peer.do("close", name="md")
         theirs.append({"n_atoms": n, "ms": times.summary()})
     per_atom = [1e3 * point["ms"]["min"] / point["n_atoms"] for point in points]

@@ -17,6 +17,7 @@ class Row:
         aim: ratio that is hoped for.
         differences: between the results of the two sides.
         note: what else is to be known.
+        disagreement: why the two sides were not timed; empty where they compute the same.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Row:
     aim: float | None = None
     differences: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    disagreement: str = ""
 
     @property
     def ratio(self) -> dict[str, float] | None:
@@ -64,8 +66,12 @@ def markdown(rows: list[Row]) -> str:
             ", ".join(f"{key} {value:.0e}" for key, value in row.differences.items()),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    notes = [f"{row.name} ({row.peer}): {row.note}" for row in rows if row.note]
+    notes = [f"{row.name} ({row.peer}): {text}" for row in rows for text in _remarks(row) if text]
     return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _remarks(row: Row) -> tuple[str, str]:
+    return row.disagreement and f"not timed, {row.disagreement}", row.note
 
 
 def _pair(ms: dict[str, float] | None) -> str:
