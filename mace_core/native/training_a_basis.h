@@ -291,11 +291,18 @@ class ABasis {
     const int32_t *const y_first = t.y_first, *const y_k = t.y_k;
     const T* const value = t.y_value;
     T* const of_Y = out.Y + edge * n_y;
-    for (int64_t y = 0; y < n_y; ++y) {
-      V sum{};
-      for (int32_t x = y_first[y]; x < y_first[y + 1]; ++x)
-        sum += value[x] * L::load(dot + y_k[x] * W);
-      of_Y[y] += L::sum(sum);
+    for (int64_t y = 0; y < n_y; y += W) {
+      V of_component[W];
+      for (int64_t z = 0; z < W; ++z) {
+        V sum{};
+        if (y + z < n_y)
+          for (int32_t x = y_first[y + z]; x < y_first[y + z + 1]; ++x)
+            sum += value[x] * L::load(dot + y_k[x] * W);
+        of_component[z] = sum;
+      }
+      alignas(64) T total[W];
+      L::store(total, L::sums(of_component));
+      for (int64_t z = 0; z < W && y + z < n_y; ++z) of_Y[y + z] += total[z];
     }
   }
 

@@ -12,7 +12,7 @@ namespace maceloop::training {
 
 struct BTables {
   int64_t n_variables, n_outputs, n_heads, n_head_variables, n_terms;
-  const int32_t* head_output;     // [n_heads]
+  const int32_t* output_first;    // [n_outputs + 1] into the heads
   const int32_t* head_variables;  // [n_heads, n_head_variables]
   const int32_t* head_first;      // [n_heads + 1] into term_row and term_tail
   const int32_t* term_row;        // row of W
@@ -110,27 +110,44 @@ class BBasis {
     using V = typename L::V;
     const T* W = in.W + z * t.n_terms * C + c;
     T* of_W = out.W ? out.W + z * t.n_terms * C + c : nullptr;
-    const bool backward = out.A || out.W;
     read<L>(x, in.A, t.n_variables, 1, 1, atom, m, c);
     if (directional) read<L>(dx, in.v, t.n_variables, 1, 0, atom, m, c);
     if (in.g) read<L>(g, in.g, t.n_outputs, 0, 0, atom, m, c);
-    for (int j = 0; j < M; ++j) {
-      for (int64_t v = 0; v <= t.n_variables; ++v) of_x.template set<L>(v, j, V{});
-      for (int64_t o = 0; o < t.n_outputs; ++o) of_g.template set<L>(o, j, V{});
-    }
+    if (out.A)
+      for (int64_t v = 0; v <= t.n_variables; ++v)
+        for (int j = 0; j < M; ++j) of_x.template set<L>(v, j, V{});
+    for (int64_t o = 0; o < t.n_outputs; ++o) output<L, directional>(o, W, of_W);
+    if (out.A) write<L>(of_x, out.A, t.n_variables, 1, atom, m, c);
+    if (out.g) write<L>(of_g, out.g, t.n_outputs, 0, atom, m, c);
+  }
 
-    for (int64_t head = 0; head < t.n_heads; ++head) {
-      const int32_t* variables = t.head_variables + head * H;
-      const int32_t o = t.head_output[head];
-      const int32_t begin = t.head_first[head], end = t.head_first[head + 1];
+  // All heads of an output.
+  template <class L, bool directional>
+  void output(int64_t o, const T* const W, T* const of_W) {
+    using V = typename L::V;
+    const int64_t C = this->C;
+    const bool of_A = out.A, backward = of_A || of_W, need_sums = of_A || out.g;
+    const int32_t *const head_first = t.head_first, *const head_variables = t.head_variables;
+    const int32_t *const term_row = t.term_row, *const term_tail = t.term_tail;
+    const Rows &x = this->x, &dx = this->dx;
+    V of_go[M], go[M];
+#pragma GCC unroll 4
+    for (int j = 0; j < M; ++j) {
+      of_go[j] = V{};
+      go[j] = in.g ? g.template get<L>(o, j) : V{};
+    }
+    const int32_t last = t.output_first[o + 1];
+    for (int32_t head = t.output_first[o]; head < last; ++head) {
+      const int32_t* const variables = head_variables + head * H;
+      const int32_t begin = head_first[head], end = head_first[head + 1];
 
       V sum[M], dsum[M];
 #pragma GCC unroll 4
       for (int j = 0; j < M; ++j) sum[j] = dsum[j] = V{};
-      if (out.g || out.A)
+      if (need_sums)
         for (int32_t k = begin; k < end; ++k) {
-          const V w = L::load(W + t.term_row[k] * C);
-          const int32_t tail = t.term_tail[k];
+          const V w = L::load(W + term_row[k] * C);
+          const int32_t tail = term_tail[k];
 #pragma GCC unroll 4
           for (int j = 0; j < M; ++j) {
             sum[j] += w * x.template get<L>(tail, j);
@@ -153,15 +170,12 @@ class BBasis {
           before[a + 1] = p;
           dbefore[a + 1] = dp;
         }
-        if (out.g)
-          of_g.template add<L>(o, j, directional ? dp * sum[j] + p * dsum[j] : p * sum[j]);
-        if (!backward) continue;
-        const V go = g.template get<L>(o, j);
-        q[j] = go * p;
-        dq[j] = go * dp;
-        if (!out.A) continue;
+        of_go[j] += directional ? dp * sum[j] + p * dsum[j] : p * sum[j];
+        q[j] = go[j] * p;
+        dq[j] = go[j] * dp;
+        if (!of_A) continue;
         // Each variable of the head: the product of the others, times the sum over tails.
-        V after = go, dafter{};
+        V after = go[j], dafter{};
 #pragma GCC unroll 4
         for (int a = H - 1; a >= 0; --a) {
           const V others = before[a] * after;
@@ -178,15 +192,15 @@ class BBasis {
       }
       if (!backward) continue;
       for (int32_t k = begin; k < end; ++k) {
-        const int32_t tail = t.term_tail[k];
-        if (out.A) {
-          const V w = L::load(W + t.term_row[k] * C);
+        const int32_t tail = term_tail[k];
+        if (of_A) {
+          const V w = L::load(W + term_row[k] * C);
 #pragma GCC unroll 4
           for (int j = 0; j < M; ++j)
             of_x.template add<L>(tail, j, w * (directional ? dq[j] : q[j]));
         }
         if (of_W) {
-          T* place = of_W + t.term_row[k] * C;
+          T* const place = of_W + term_row[k] * C;
           V total = L::load(place);
 #pragma GCC unroll 4
           for (int j = 0; j < M; ++j) {
@@ -199,8 +213,8 @@ class BBasis {
         }
       }
     }
-    if (out.A) write<L>(of_x, out.A, t.n_variables, 1, atom, m, c);
-    if (out.g) write<L>(of_g, out.g, t.n_outputs, 0, atom, m, c);
+#pragma GCC unroll 4
+    for (int j = 0; j < M; ++j) of_g.template set<L>(o, j, of_go[j]);
   }
 
   const BTables& t;

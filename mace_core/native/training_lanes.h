@@ -4,10 +4,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 #include "simd.h"
 
 namespace maceloop::training {
+
+template <class T>
+Vec<T> sums(Vec<T>* v);
 
 // Channels are independent of each other, so a kernel is written once for a lane: a whole vector
 // of channels, or a single one where their number is not a multiple of a vector's.
@@ -17,7 +21,7 @@ struct Wide {
   static constexpr int width = kLanes<T>;
   static MACELOOP_INLINE V load(const T* p) { return load_unaligned(p); }
   static MACELOOP_INLINE void store(T* p, V v) { std::memcpy(p, &v, sizeof v); }
-  static MACELOOP_INLINE T sum(V v) { return maceloop::sum<T>(v); }
+  static MACELOOP_INLINE V sums(V* v) { return training::sums<T>(v); }
 };
 
 template <class T>
@@ -26,8 +30,24 @@ struct Single {
   static constexpr int width = 1;
   static MACELOOP_INLINE V load(const T* p) { return *p; }
   static MACELOOP_INLINE void store(T* p, V v) { *p = v; }
-  static MACELOOP_INLINE T sum(V v) { return v; }
+  static MACELOOP_INLINE V sums(V* v) { return *v; }
 };
+
+// Sums of neighbouring lanes, those of a first.
+template <class T, int... I>
+MACELOOP_INLINE Vec<T> neighbour_sums(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, 2 * I...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+
+// The sums over lanes of as many vectors as there are lanes: v is overwritten.
+template <class T>
+MACELOOP_INLINE Vec<T> sums(Vec<T>* v) {
+  for (int n = kLanes<T>; n > 1; n /= 2)
+    for (int i = 0; i < n / 2; ++i)
+      v[i] = neighbour_sums<T>(v[2 * i], v[2 * i + 1],
+                               std::make_integer_sequence<int, kLanes<T>>{});
+  return v[0];
+}
 
 // Calls kernel.run<Lane, N>(c), so that N lanes from channel c on cover all channels once.
 template <class T, class Kernel>

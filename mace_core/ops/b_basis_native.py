@@ -35,9 +35,12 @@ def tables(
         n_variables: of A, without the constant.
         n_outputs: rows of B.
     """
+    by_output = np.argsort(heads[:, 0], kind="stable")
+    heads, head_of_term = heads[by_output], np.argsort(by_output)[head_of_term]
     order = np.argsort(head_of_term, kind="stable")
-    first = np.searchsorted(head_of_term[order], np.arange(len(heads) + 1))
-    arrays = [heads[:, 0], heads[:, 1:], first, order, tails[order]]
+    head_first = np.searchsorted(head_of_term[order], np.arange(len(heads) + 1))
+    output_first = np.searchsorted(heads[:, 0], np.arange(n_outputs + 1))
+    arrays = [output_first, heads[:, 1:], head_first, order, tails[order]]
     sizes = [n_variables, n_outputs, len(heads), heads.shape[1] - 1, len(tails)]
     return Struct(
         [int(n) for n in sizes], [np.ascontiguousarray(a, dtype=np.int32) for a in arrays]
