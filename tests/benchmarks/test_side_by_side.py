@@ -38,9 +38,7 @@ def child(side_by_side, tmp_path):
 
     def open_child():
         environment = {"PYTHONPATH": str(tmp_path)}
-        children.append(
-            processes.Child(sys.executable, "sleeper", tmp_path / "log", environment)
-        )
+        children.append(processes.Child(sys.executable, "sleeper", tmp_path / "log", environment))
         return children[-1]
 
     yield open_child
