@@ -1,12 +1,12 @@
 """Time of an MD step with the ASE calculator on one thread, and where it goes.
 
-    OMP_NUM_THREADS=1 python benchmarks/md_speed.py [--backend torch] [--only TEXT] [--repeats 50]
+    OMP_NUM_THREADS=1 python benchmarks/md_speed.py [--backend torch] [--only TEXT] [--repeats 10]
 
 A step moves every atom a little, as MD does, and asks for energy and forces; pairs are kept with
 the calculator's skin, and now and then searched again within the steps. Process-CPU ms, min and
-median; the configurations alternate, so that a slow moment of the machine falls on all of them.
-``kernel`` is the native call alone, ``search`` one neighbour search, ``first`` the first call, which
-packs the weights.
+median; the configurations alternate, ten steps at a time, so that a slow moment of the machine
+falls on all of them and steps follow each other as in MD. ``kernel`` is the native call alone,
+``search`` one neighbour search, ``first`` the first call, which packs the weights.
 """
 
 import argparse
@@ -76,6 +76,9 @@ def models(name: str, configuration: str, members: int, dtype: str) -> list[MACE
     ]
 
 
+CONSECUTIVE = 10
+
+
 class Row:
     """One line of the table."""
 
@@ -94,8 +97,9 @@ class Row:
     def step(self) -> None:
         """One step and its parts, each by itself."""
         committee = self.atoms.calc.committee
-        self.velocities *= np.sign(self.rng.uniform(-0.02, 1, self.velocities.shape))
-        self.steps.append(milliseconds(self._md_step))
+        self.velocities *= np.sign(self.rng.uniform(-0.2, 1, self.velocities.shape))
+        for _ in range(CONSECUTIVE):
+            self.steps.append(milliseconds(self._md_step))
         if committee.engine is not None:
             bound = self.atoms.calc._follower._bound
             self.kernel.append(milliseconds(lambda: bound.evaluate(self.atoms.positions)))
@@ -117,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--only", default="", help="rows whose name holds this")
-    parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=10)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = [

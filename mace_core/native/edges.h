@@ -150,11 +150,51 @@ inline void paths_forward(const Receiver<T>& rec, const Block<T>& block, const L
   }
 }
 
+// The paths from l1 = 0 are (0, l → l) for l = 0 … kLmax: all their rows at once, without branches.
+template <class T, int kLmax>
+inline void scalars_forward(const Receiver<T>& rec, const Block<T>& block, const LayerTables& layer,
+                            T* out, int64_t out_row) {
+  constexpr int W = kLanes<T>, N = (kLmax + 1) * (kLmax + 1);
+  Vec<T> acc[N] = {};
+  const T* w = rec.weights;
+  const T* c = rec.coupled[0];
+  for (int64_t start = 0; start < rec.n; start += W) {
+    const int lanes = int(rec.n - start < W ? rec.n - start : W);
+    for (int k = 0; k < lanes; ++k) {
+      const T* table = block.radial + rec.knot_at[start + k];
+      const Vec<T> x = load(block.x + rec.x_at[start + k]);
+#pragma GCC unroll 8
+      for (int l = 0; l <= kLmax; ++l) {
+        const Vec<T> Rx = x * spline(table + l * kSplineValues * W, block.knot_step, w + k);
+        for (int lm = l * l; lm < (l + 1) * (l + 1); ++lm) acc[lm] += Rx * c[lm * W + k];
+      }
+    }
+    w += 2 * kSplineWeights * W;
+    c += rec.coupled_step;
+  }
+#pragma GCC unroll 8
+  for (int l = 0; l <= kLmax; ++l) {
+    const Path& path = layer.paths[l];
+    for (int m = 0; m < 2 * l + 1; ++m)
+      store(out + (path.row + m * path.row_step) * out_row, acc[l * l + m]);
+  }
+}
+
 // One vector of channels of all rows of the A-basis, to out.
 template <class T>
 void edges_forward(const Receiver<T>& rec, const Block<T>& block, const LayerTables& layer, T* out,
                    int64_t out_row) {
-  paths_forward<T, 0>(rec, block, layer, out, out_row);
+  if (kRegisters < 32) {  // fewer accumulators at a time
+    paths_forward<T, 0>(rec, block, layer, out, out_row);
+  } else {
+    switch (layer.paths_from[1]) {
+      case 1: scalars_forward<T, 0>(rec, block, layer, out, out_row); break;
+      case 2: scalars_forward<T, 1>(rec, block, layer, out, out_row); break;
+      case 3: scalars_forward<T, 2>(rec, block, layer, out, out_row); break;
+      case 4: scalars_forward<T, 3>(rec, block, layer, out, out_row); break;
+      default: scalars_forward<T, 4>(rec, block, layer, out, out_row);
+    }
+  }
   if (layer.lmax_in >= 1) paths_forward<T, 1>(rec, block, layer, out, out_row);
   if (layer.lmax_in >= 2) paths_forward<T, 2>(rec, block, layer, out, out_row);
   if (layer.lmax_in >= 3) paths_forward<T, 3>(rec, block, layer, out, out_row);
@@ -176,7 +216,7 @@ MACELOOP_INLINE void contract(const T* g, int64_t g_step, const T* const* c, Vec
 // Adds to rec.gradient, and to the gradient of the senders' features (gx, laid out as block.x) if there is one.
 template <class T, int L1>
 inline void paths_backward(const Receiver<T>& rec, const Block<T>& block, const LayerTables& layer,
-                           const T* g, int64_t g_row, T* gx, bool first) {
+                           const T* g, int64_t g_row, T* gx) {
   constexpr int W = kLanes<T>, N1 = 2 * L1 + 1;
   for (int64_t e = 0; e < rec.n; ++e) {
     const int64_t group = e / W, lane = e % W;
@@ -215,7 +255,7 @@ inline void paths_backward(const Receiver<T>& rec, const Block<T>& block, const 
       for (int m1 = 0; m1 < N1; ++m1) dx[m1] += R * t[0][m1];
     }
     T* to = rec.gradient + e * 3 * W;
-    for (int d = 0; d < 3; ++d) store(to + d * W, first ? dE[d] : load(to + d * W) + dE[d]);
+    for (int d = 0; d < 3; ++d) store(to + d * W, load(to + d * W) + dE[d]);
     if (gx)
       for (int m1 = 0; m1 < N1; ++m1) {
         T* row = gx + at + m1 * block.x_row;
@@ -224,13 +264,71 @@ inline void paths_backward(const Receiver<T>& rec, const Block<T>& block, const 
   }
 }
 
+// The same for l1 = 0, as scalars_forward.
+template <class T, int kLmax>
+inline void scalars_backward(const Receiver<T>& rec, const Block<T>& block,
+                             const LayerTables& layer, const T* g, int64_t g_row, T* gx,
+                             bool first) {
+  constexpr int W = kLanes<T>;
+  const T* rows[kLmax + 1];
+  int64_t step[kLmax + 1];
+  for (int l = 0; l <= kLmax; ++l) {
+    rows[l] = g + layer.paths[l].row * g_row;
+    step[l] = layer.paths[l].row_step * g_row;
+  }
+  const T* w = rec.weights;
+  const T* c[3] = {rec.coupled[0], rec.coupled[1], rec.coupled[2]};
+  T* to = rec.gradient;
+  for (int64_t start = 0; start < rec.n; start += W) {
+    const int lanes = int(rec.n - start < W ? rec.n - start : W);
+    for (int k = 0; k < lanes; ++k, to += 3 * W) {
+      const T* table = block.radial + rec.knot_at[start + k];
+      const Vec<T> x = load(block.x + rec.x_at[start + k]);
+      Vec<T> dx = {}, dE[3] = {};
+#pragma GCC unroll 8
+      for (int l = 0; l <= kLmax; ++l) {
+        const T* of_l = table + l * kSplineValues * W;
+        Vec<T> t[3];
+        for (int m = 0; m < 2 * l + 1; ++m) {
+          const Vec<T> row = load(rows[l] + m * step[l]);
+          for (int d = 0; d < 3; ++d) {
+            const T factor = c[d][(l * l + m) * W + k];
+            t[d] = m == 0 ? row * factor : t[d] + row * factor;
+          }
+        }
+        const Vec<T> R = spline(of_l, block.knot_step, w + k);
+        const Vec<T> slope = spline(of_l, block.knot_step, w + kSplineWeights * W + k);
+        dE[0] += slope * t[0];
+        dE[1] += R * t[1];
+        dE[2] += R * t[2];
+        dx += R * t[0];
+      }
+      for (int d = 0; d < 3; ++d)
+        store(to + d * W, first ? x * dE[d] : load(to + d * W) + x * dE[d]);
+      if (gx) {
+        T* row = gx + rec.x_at[start + k];
+        store(row, load(row) + dx);
+      }
+    }
+    w += 2 * kSplineWeights * W;
+    for (int d = 0; d < 3; ++d) c[d] += rec.coupled_step;
+  }
+}
+
+// Fills rec.gradient if this is the first vector of channels, else adds to it.
 template <class T>
 void edges_backward(const Receiver<T>& rec, const Block<T>& block, const LayerTables& layer,
                     const T* g, int64_t g_row, T* gx, bool first) {
-  paths_backward<T, 0>(rec, block, layer, g, g_row, gx, first);
-  if (layer.lmax_in >= 1) paths_backward<T, 1>(rec, block, layer, g, g_row, gx, false);
-  if (layer.lmax_in >= 2) paths_backward<T, 2>(rec, block, layer, g, g_row, gx, false);
-  if (layer.lmax_in >= 3) paths_backward<T, 3>(rec, block, layer, g, g_row, gx, false);
+  switch (layer.paths_from[1]) {
+    case 1: scalars_backward<T, 0>(rec, block, layer, g, g_row, gx, first); break;
+    case 2: scalars_backward<T, 1>(rec, block, layer, g, g_row, gx, first); break;
+    case 3: scalars_backward<T, 2>(rec, block, layer, g, g_row, gx, first); break;
+    case 4: scalars_backward<T, 3>(rec, block, layer, g, g_row, gx, first); break;
+    default: scalars_backward<T, 4>(rec, block, layer, g, g_row, gx, first);
+  }
+  if (layer.lmax_in >= 1) paths_backward<T, 1>(rec, block, layer, g, g_row, gx);
+  if (layer.lmax_in >= 2) paths_backward<T, 2>(rec, block, layer, g, g_row, gx);
+  if (layer.lmax_in >= 3) paths_backward<T, 3>(rec, block, layer, g, g_row, gx);
 }
 
 }  // namespace maceloop
