@@ -38,6 +38,9 @@ void any_b_basis(const BTables& tables, int64_t n_elements, const int64_t* count
 
 namespace t = maceloop::training;
 
+// To be counted up with every change of a function's arguments; mace_core/ops/backend.py knows it.
+MACELOOP_API int maceloop_training_interface() { return 2; }
+
 #define MACELOOP_TRAINING(T, NAME)                                                               \
   MACELOOP_API void maceloop_a_basis_##NAME(                                                     \
       const t::ATables<T>* tables, int64_t n_atoms, int64_t n_radial, const int64_t* first,      \
@@ -62,14 +65,15 @@ namespace t = maceloop::training;
     t::mlp_forward<T>(*shape, n, x, z, result);                                                  \
   }                                                                                              \
   MACELOOP_API void maceloop_mlp_backward_##NAME(const t::MLPShape<T>* shape, int64_t n,         \
-                                                 const T* x, const T* z, const T* g, T* b,       \
-                                                 T* of_x, T* const* of_weights) {                \
-    t::mlp_backward<T>(*shape, n, x, z, g, b, of_x, of_weights);                                 \
+                                                 const T* x, const T* z, const T* g,             \
+                                                 const T* of_z, T* b, T* of_x,                   \
+                                                 T* const* of_weights) {                         \
+    t::mlp_backward<T>(*shape, n, x, z, g, of_z, b, of_x, of_weights);                           \
   }                                                                                              \
   MACELOOP_API void maceloop_mlp_double_backward_##NAME(                                         \
       const t::MLPShape<T>* shape, int64_t n, const T* x, const T* z, const T* g, const T* b,    \
-      const T* u, const T* const* Q, T* of_g, T* of_x, T* const* of_weights) {                   \
-    t::mlp_double_backward<T>(*shape, n, x, z, g, b, u, Q, of_g, of_x, of_weights);              \
+      const T* u, const T* const* Q, T* of_g, T* of_x, T* of_z, T* const* of_weights) {          \
+    t::mlp_double_backward<T>(*shape, n, x, z, g, b, u, Q, of_g, of_x, of_z, of_weights);        \
   }                                                                                              \
   MACELOOP_API void maceloop_harmonics_forward_##NAME(int64_t max_ell, int64_t n,                \
                                                       const T* vectors, T* Y) {                  \

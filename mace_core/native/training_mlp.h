@@ -113,39 +113,43 @@ void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* result) {
   }
 }
 
-// From the cotangent g of the result: b and, where not null, the gradients with respect to x
-// and to the weights.
+// From the cotangent g of the result, and that of z where the hidden values are used elsewhere: b
+// and, where not null, the gradients with respect to x and to the weights. g or of_z may be null.
 template <class T>
-void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g, T* b,
-                  T* of_x, T* const* of_weights) {
+void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g,
+                  const T* of_z, T* b, T* of_x, T* const* of_weights) {
   MLP<T> net(s, n, s.weights, true);
-  const Hidden<const T> values{z, net.hidden};
+  const Hidden<const T> values{z, net.hidden}, others{of_z, net.hidden};
   const Hidden<T> kept{b, net.hidden};
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
-  Buffer<T> of_z(size), y(size), slope(size);
+  Buffer<T> pre(size), y(size), slope(size);
   clear_weights(s, of_weights);
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
-    const T* up = g + row * out;  // cotangent of z_l
+    const T* up = g ? g + row * out : nullptr;  // cotangent of z_l
     int64_t up_width = out;
     for (int64_t l = L - 1; l >= 0; --l) {
       const int64_t width = s.widths[l];
-      T* cotangent = nullptr;
+      T* below = of_x ? of_x + row * width : nullptr;
       if (l) {
         silu<T>(values.block(row, m, net.offsets[l - 1]), m * width, of_weights ? (T*)y : nullptr,
                 slope, nullptr);
-        cotangent = kept.block(row, m, net.offsets[l - 1]);
-        multiply<T>(m, up, up_width, net.packed[l], cotangent, width);
-      } else if (of_x) {
-        multiply<T>(m, up, up_width, net.packed[0], of_x + row * width, width);
+        below = kept.block(row, m, net.offsets[l - 1]);
       }
-      if (of_weights)
+      if (below && up)
+        multiply<T>(m, up, up_width, net.packed[l], below, width);
+      else if (below)
+        std::fill_n(below, m * width, T(0));
+      if (of_weights && up)
         multiply_transposed<T>(m, width, up_width, l ? (const T*)y : x + row * width, width, up,
                                up_width, of_weights[l], up_width);
       if (l) {
-        T *const to = of_z, *const d = slope;
-        for (int64_t i = 0; i < m * width; ++i) to[i] = d[i] * cotangent[i];
-        up = of_z;
+        T *const to = pre, *const d = slope;
+        const T* const more = others.block(row, m, net.offsets[l - 1]);
+        for (int64_t i = 0; i < m * width; ++i) to[i] = d[i] * below[i];
+        if (more)
+          for (int64_t i = 0; i < m * width; ++i) to[i] += more[i];
+        up = pre;
         up_width = width;
       }
     }
@@ -153,76 +157,73 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
   scale_weights(s, of_weights);
 }
 
-// The gradients of Σ u · of_x + Σ_l Q_l · of_weights_l, for of_x and of_weights as mlp_backward
-// gives them: with respect to g (the differential of the result), x and the weights. u, Q and the
-// last two results may be null.
+// The gradients of S = Σ u · of_x + Σ_l Q_l · of_weights_l, for of_x and of_weights as mlp_backward
+// gives them from g. S = <g, dz_L>, the differential of the result when x changes by u and the
+// weights by Q, depends on
+//
+// * g: of_g is that differential,
+// * the weights that the differential passes through: of_weights; and Q's factors y: of_y below,
+// * z, by the slopes silu'(z_l) and the values y_l: of_z, from which mlp_backward goes on.
+//
+// u or Q may be null. x's own gradient is that of Q's first factor: of_x, written if Q is given.
 template <class T>
 void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g,
-                         const T* b, const T* u, const T* const* Q, T* of_g, T* of_x,
+                         const T* b, const T* u, const T* const* Q, T* of_g, T* of_x, T* of_z,
                          T* const* of_weights) {
-  MLP<T> net(s, n, s.weights, false), back(s, n, s.weights, true);
+  MLP<T> net(s, n, s.weights, false);
   std::unique_ptr<MLP<T>> net_Q, back_Q;
   if (Q) {
     net_Q = std::make_unique<MLP<T>>(s, n, Q, false);
     back_Q = std::make_unique<MLP<T>>(s, n, Q, true);
   }
-  const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
-  // Of each hidden layer: y, z̄ (cotangent of z), t (differential of y), s'' dz ȳ.
-  std::vector<Buffer<T>> y, of_z, t, bend, slope;
-  for (int64_t l = 0; l < L - 1; ++l)
-    for (auto* list : {&y, &of_z, &t, &bend, &slope})
-      list->emplace_back(kMLPRows * s.widths[l + 1] + 64);
   const Hidden<const T> values{z, net.hidden}, cotangents{b, net.hidden};
-  Buffer<T> dz(size), curve(size), below(size), e(size), zero(size);
+  const Hidden<T> result{of_z, net.hidden};
+  const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
+  // Of the hidden layer below and at hand: y and its differential.
+  Buffer<T> y_0(size), y_1(size), dy_0(size), dy_1(size);
+  Buffer<T> dz(size), slope(size), curve(size), up(size), of_y(size), zero(size);
   std::fill_n((T*)zero, size, T(0));
   clear_weights(s, of_weights);
 
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
-    const T* x_rows = x + row * s.widths[0];
-    const T* g_rows = g + row * out;
-    const T* u_rows = u ? u + row * s.widths[0] : (const T*)zero;
-    // Forward: values and differentials.
+    const T* below = x + row * s.widths[0];
+    const T* dbelow = u ? u + row * s.widths[0] : (const T*)zero;
     for (int64_t l = 0; l < L; ++l) {
       const int64_t from = s.widths[l], to = s.widths[l + 1];
-      T* target = l < L - 1 ? (T*)dz : of_g + row * out;
-      multiply<T>(m, l ? (const T*)t[l - 1] : u_rows, from, net.packed[l], target, to);
-      if (Q)
-        multiply<T>(m, l ? (const T*)y[l - 1] : x_rows, from, net_Q->packed[l], target, to, true);
-      if (l == L - 1) break;
-      silu<T>(values.block(row, m, net.offsets[l]), m * to, y[l], slope[l], curve);
-      const T *const up = cotangents.block(row, m, net.offsets[l]), *const first = slope[l],
-              *const second = curve, *const change = dz;
-      T *const to_z = of_z[l], *const to_t = t[l], *const to_bend = bend[l];
-      for (int64_t i = 0; i < m * to; ++i) {
-        to_z[i] = first[i] * up[i];
-        to_t[i] = first[i] * change[i];
-        to_bend[i] = second[i] * change[i] * up[i];
+      const bool last = l == L - 1;
+      T *const y = l % 2 ? y_1 : y_0, *const dy = l % 2 ? dy_1 : dy_0;
+      T* const target = last ? of_g + row * out : (T*)dz;
+      multiply<T>(m, dbelow, from, net.packed[l], target, to);
+      if (Q) multiply<T>(m, below, from, net_Q->packed[l], target, to, true);
+
+      const T* cotangent = g + row * out;  // of z_l
+      if (!last) {
+        silu<T>(values.block(row, m, net.offsets[l]), m * to, y, slope, curve);
+        const T *const first = slope, *const second = curve, *const change = dz,
+                *const of_value = cotangents.block(row, m, net.offsets[l]);
+        T *const to_z = up, *const bend = result.block(row, m, net.offsets[l]);
+        for (int64_t i = 0; i < m * to; ++i) {
+          to_z[i] = first[i] * of_value[i];
+          bend[i] = second[i] * change[i] * of_value[i];
+          dy[i] = first[i] * change[i];
+        }
+        cotangent = up;
       }
-    }
-    // Back: e is the cotangent of z_l through the values.
-    for (int64_t l = L - 1; l >= 0; --l) {
-      const int64_t from = s.widths[l], to = s.widths[l + 1];
-      const T* up = l < L - 1 ? (const T*)of_z[l] : g_rows;
-      if (of_weights) {
-        multiply_transposed<T>(m, from, to, l ? (const T*)t[l - 1] : u_rows, from, up, to,
-                               of_weights[l], to);
-        if (l < L - 1)
-          multiply_transposed<T>(m, from, to, l ? (const T*)y[l - 1] : x_rows, from, e, to,
-                                 of_weights[l], to);
+      if (of_weights)
+        multiply_transposed<T>(m, from, to, dbelow, from, cotangent, to, of_weights[l], to);
+      if (Q && l) {  // y_{l-1} as a factor of Q_l
+        multiply<T>(m, cotangent, to, back_Q->packed[l], of_y, from);
+        const int64_t offset = net.offsets[l - 1];
+        silu<T>(values.block(row, m, offset), m * from, nullptr, slope, nullptr);
+        T* const bend = result.block(row, m, offset);
+        const T *const d = slope, *const change = of_y;
+        for (int64_t i = 0; i < m * from; ++i) bend[i] += d[i] * change[i];
+      } else if (Q && of_x) {
+        multiply<T>(m, cotangent, to, back_Q->packed[0], of_x + row * from, from);
       }
-      if (l == 0 && !of_x) break;
-      T* down = l ? (T*)below : of_x + row * from;
-      if (l < L - 1)
-        multiply<T>(m, e, to, back.packed[l], down, from);
-      else
-        for (int64_t i = 0; i < m * from; ++i) down[i] = 0;
-      if (Q) multiply<T>(m, up, to, back_Q->packed[l], down, from, true);
-      if (l) {
-        const T *const first = bend[l - 1], *const factor = slope[l - 1], *const b = below;
-        T* const to_e = e;
-        for (int64_t i = 0; i < m * from; ++i) to_e[i] = first[i] + factor[i] * b[i];
-      }
+      below = y;
+      dbelow = dy;
     }
   }
   scale_weights(s, of_weights);

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mace_core.ops.backend import (
+    Gradient,
     Struct,
     contiguous,
     empty_like,
@@ -41,10 +42,10 @@ class ABasis(torch.autograd.Function):
     def backward(ctx, g):
         if g is None:
             return None, None, None, None
-        return *ABasisGradient.apply(*ctx.saved_tensors, g, ctx.run, ctx.edges, wanted(ctx)), None
+        return *ABasisGradient.of(*ctx.saved_tensors, g, ctx.run, ctx.edges, wanted(ctx)), None
 
 
-class ABasisGradient(torch.autograd.Function):
+class ABasisGradient(Gradient):
     """∂F/∂h, ∂F/∂Y, ∂F/∂R; None where not wanted."""
 
     @staticmethod

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mace_core.ops.backend import (
+    Gradient,
     Struct,
     contiguous,
     empty_like,
@@ -65,10 +66,10 @@ class BBasisNative(torch.autograd.Function):
         if g is None:
             return (None,) * 5
         how = ctx.run, ctx.counts, ctx.table, wanted(ctx)
-        return *BBasisGradient.apply(*ctx.saved_tensors, g, *how), None, None, None
+        return *BBasisGradient.of(*ctx.saved_tensors, g, *how), None, None, None
 
 
-class BBasisGradient(torch.autograd.Function):
+class BBasisGradient(Gradient):
     """∂G/∂A, ∂G/∂W; None where not wanted."""
 
     @staticmethod

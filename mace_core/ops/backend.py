@@ -27,14 +27,17 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
+#: That of the functions in training.cpp which this file calls.
+INTERFACE = 2
+
 #: Arguments of each function: p a pointer, i an integer, d a double.
 _FUNCTIONS = {
     "a_basis": "piipppi" + "ppppppp" + "pppp",
     "b_basis": "pipi" + "pppp" + "ppp",
     "bessel": "iidipppp",
     "mlp_forward": "pippp",
-    "mlp_backward": "pippppp" + "p",
-    "mlp_double_backward": "pipppppp" + "ppp",
+    "mlp_backward": "pipppp" + "ppp",
+    "mlp_double_backward": "pipppppp" + "pppp",
     "harmonics_forward": "iipp",
     "harmonics_backward": "iippppp",
     "linear_forward": "pppp",
@@ -91,15 +94,17 @@ def kernels(*operands: torch.Tensor) -> Kernels | None:
 @functools.cache
 def _kernels(dtype: torch.dtype) -> Kernels | None:
     dll = library()
-    try:
-        return Kernels(dll, dtype) if dll else None
-    except AttributeError as err:
+    if dll is None:
+        return None
+    interface = getattr(dll, "maceloop_training_interface", lambda: 0)()
+    if interface != INTERFACE:
         warnings.warn(
-            f"the native kernels were compiled from older sources ({err}): training runs on torch, "
-            f"slower. Install the package again.",
+            "the native kernels were compiled from other sources than these: training runs on "
+            "torch, slower. Install the package again.",
             stacklevel=2,
         )
         return None
+    return Kernels(dll, dtype)
 
 
 @functools.cache
@@ -174,6 +179,27 @@ def last_derivative(backward):
         return backward(ctx, *cotangents)
 
     return checked
+
+
+class Gradient(torch.autograd.Function):
+    """A gradient as an operation, which has gradients of its own in a pass that keeps its graph."""
+
+    @classmethod
+    def of(cls, *inputs):
+        """The gradient; a node of the graph only where the graph is kept."""
+        if torch.is_grad_enabled():
+            return cls.apply(*inputs)
+        return cls.forward(_NoGraph(), *inputs)
+
+
+class _NoGraph:
+    """Stands for the context of a node that is not made."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        pass
+
+    def save_for_backward(self, *tensors: torch.Tensor | None) -> None:
+        pass
 
 
 def wanted(ctx) -> list[bool]:

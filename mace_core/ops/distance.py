@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from mace_core.ops.backend import Kernels, kernels, last_derivative, pointers, wanted
+from mace_core.ops.backend import Gradient, Kernels, kernels, last_derivative, pointers, wanted
 
 
 class Bessel(NamedTuple):
@@ -60,11 +60,11 @@ class _Bessel(torch.autograd.Function):
         if g is None:
             return (None,) * 4
         vectors, directions, slopes = ctx.saved_tensors
-        of_vectors = _BesselGradient.apply(vectors, g, directions, slopes, ctx.function)
+        of_vectors = _BesselGradient.of(vectors, g, directions, slopes, ctx.function)
         return of_vectors, None, None, None
 
 
-class _BesselGradient(torch.autograd.Function):
+class _BesselGradient(Gradient):
     @staticmethod
     def forward(ctx, vectors, g, directions, slopes, function):
         ctx.set_materialize_grads(False)

@@ -2,7 +2,7 @@
 
 import torch
 
-from mace_core.ops.backend import empty_like, kernels, last_derivative, pointers, wanted
+from mace_core.ops.backend import Gradient, empty_like, kernels, last_derivative, pointers, wanted
 
 #: Highest degree that the native kernels know.
 MAX_ELL = 4
@@ -47,10 +47,10 @@ class _Harmonics(torch.autograd.Function):
         if g is None:
             return None, None
         run = ctx.kernels.harmonics_backward
-        return _HarmonicsGradient.apply(*ctx.saved_tensors, g, run, ctx.max_ell), None
+        return _HarmonicsGradient.of(*ctx.saved_tensors, g, run, ctx.max_ell), None
 
 
-class _HarmonicsGradient(torch.autograd.Function):
+class _HarmonicsGradient(Gradient):
     @staticmethod
     def forward(ctx, vectors, g, run, max_ell):
         g = g.contiguous()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mace_core.ops.backend import (
+    Gradient,
     Struct,
     contiguous,
     empty_like,
@@ -137,10 +138,10 @@ class _Linear(torch.autograd.Function):
         if g is None:
             return (None,) * 4
         how = ctx.kernels, ctx.shape, wanted(ctx)
-        return *_LinearGradient.apply(*ctx.saved_tensors, g, *how), None, None
+        return *_LinearGradient.of(*ctx.saved_tensors, g, *how), None, None
 
 
-class _LinearGradient(torch.autograd.Function):
+class _LinearGradient(Gradient):
     """Gradients with respect to x and the weight; None where not wanted."""
 
     @staticmethod

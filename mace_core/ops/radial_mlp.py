@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mace_core.ops.backend import (
+    Gradient,
     Struct,
     contiguous,
     empty_like,
@@ -39,7 +40,7 @@ def radial_mlp(
         [n, widths[L]].
     """
     if kernels(x, *weights) is not None:
-        return _MLP.apply(x, *weights, tuple(factors))
+        return _MLP.apply(x, *weights, tuple(factors))[0]
     *hidden, last = [w * f for w, f in zip(weights, factors, strict=True)]
     for weight in hidden:
         x = torch.nn.functional.silu(x @ weight)
@@ -47,32 +48,52 @@ def radial_mlp(
 
 
 class _MLP(torch.autograd.Function):
+    """The result, and the values z of the hidden layers before their SiLU.
+
+    Gradients depend on z. Their own gradients end there, so that one backward pass takes them
+    on together with the gradients of the result.
+    """
+
     @staticmethod
     def forward(ctx, *inputs):
         *tensors, factors = inputs
         x, *weights = contiguous(*tensors)
         ctx.set_materialize_grads(False)
         widths = (len(weights[0]), *[w.shape[1] for w in weights])
-        shape = _shape(widths, factors, x.dtype, tuple(pointers(*weights)))
+        ctx.shape = _shape(widths, factors, x.dtype, tuple(pointers(*weights)))
+        ctx.kernels = kernels(x, *weights)
         z = None
         if any(ctx.needs_input_grad):
             z = x.new_empty(len(x) * sum(widths[1:-1]) + _BEYOND)
         result = x.new_empty(len(x), widths[-1])
-        ctx.kernels, ctx.shape = kernels(x, *weights), shape
-        ctx.kernels.mlp_forward(shape.address, len(x), *pointers(x, z, result))
+        ctx.kernels.mlp_forward(ctx.shape.address, len(x), *pointers(x, z, result))
         ctx.save_for_backward(x, z, *weights)
-        return result
+        return result, z
 
     @staticmethod
-    def backward(ctx, g):
+    def backward(ctx, g, of_z):
         x, z, *weights = ctx.saved_tensors
-        if g is None:
+        if g is None and of_z is None:
             return (None,) * (len(weights) + 2)
-        how = ctx.kernels, ctx.shape, wanted(ctx)
-        return *_MLPGradient.apply(x, *weights, g, z, *how), None
+        which = wanted(ctx)
+        if of_z is None:
+            return *_MLPGradient.of(x, *weights, g, z, ctx.kernels, ctx.shape, which), None
+        return *_both(ctx, x, z, weights, g, of_z, which), None
 
 
-class _MLPGradient(torch.autograd.Function):
+@last_derivative
+def _both(ctx, x, z, weights, g, of_z, which):
+    """The backward pass of a training step's end, from the result and from z."""
+    g, of_z = contiguous(g, of_z)
+    of_x, *of_weights = _empty(which, x, weights)
+    b = torch.empty_like(z)
+    ctx.kernels.mlp_backward(
+        ctx.shape.address, len(x), *pointers(x, z, g, of_z, b, of_x), _addresses(of_weights)
+    )
+    return of_x, *of_weights
+
+
+class _MLPGradient(Gradient):
     """Gradients with respect to x and the weights; None where not wanted."""
 
     @staticmethod
@@ -83,7 +104,7 @@ class _MLPGradient(torch.autograd.Function):
         b = torch.empty_like(z)
         of_x, *of_weights = _empty(which, x, weights)
         native.mlp_backward(
-            shape.address, len(x), *pointers(x, z, g, b, of_x), _addresses(of_weights)
+            shape.address, len(x), *pointers(x, z, g, None, b, of_x), _addresses(of_weights)
         )
         ctx.save_for_backward(x, *weights, g, z, b)
         ctx.kernels, ctx.shape = native, shape
@@ -98,18 +119,18 @@ class _MLPGradient(torch.autograd.Function):
         u, *Q = contiguous(u, *Q)
         if any(q is not None for q in Q):
             Q = [torch.zeros_like(w) if q is None else q for q, w in zip(Q, weights, strict=True)]
-        *which, for_g = wanted(ctx)[: len(weights) + 2]
-        of_x, *of_weights = _empty(which, x, weights)
-        of_g = torch.empty_like(g)
+        for_x, *which = wanted(ctx)[: len(weights) + 1]
+        of_x, *of_weights = _empty([for_x and Q[0] is not None, *which], x, weights)
+        of_g, of_z = torch.empty_like(g), torch.zeros_like(z)
         ctx.kernels.mlp_double_backward(
             ctx.shape.address,
             len(x),
             *pointers(x, z, g, b, u),
             _addresses(Q),
-            *pointers(of_g, of_x),
+            *pointers(of_g, of_x, of_z),
             _addresses(of_weights),
         )
-        return of_x, *of_weights, of_g if for_g else None, None, None, None, None
+        return of_x, *of_weights, of_g, of_z, None, None, None
 
 
 def _empty(which, x, weights) -> list[torch.Tensor | None]:
