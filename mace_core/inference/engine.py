@@ -1,6 +1,7 @@
 """Evaluates one model or a committee by the native kernels."""
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ class Engine:
         if any(m.architecture != models[0].architecture for m in models):
             raise UserError("the models differ in architecture")
         self.models, self.dtype, self.head = list(models), dtype, head
+        self.lock = threading.Lock()  # calls share one workspace
         self.r_max, self.elements = models[0].r_max, models[0].elements
         self.species: list[int] = []  # those packed so far
         self.knots: Knots | None = None
@@ -91,6 +93,10 @@ class Engine:
 
     def __len__(self) -> int:
         return len(self.models)
+
+    def __reduce__(self):
+        """Copies and pickles pack their own weights: addresses mean nothing elsewhere."""
+        return Engine, (self.models, self.dtype, self.head)
 
     def bind(self, pairs: Pairs) -> "Bound":
         """Ready to evaluate atoms with these pairs at any positions."""
@@ -134,6 +140,9 @@ class Bound:
             shift=pairs.shift,
         )
 
+    def __reduce__(self):
+        return Engine.bind, (self.engine, self.pairs)
+
     def evaluate(self, positions: np.ndarray) -> Evaluated:
         """Energies, forces and virials.
 
@@ -149,15 +158,16 @@ class Bound:
             np.empty((members, n)), np.empty((members, n, 3)), np.empty((members, frames, 3, 3))
         )
         results = Results(node_energy=out.node_energy, forces=out.forces, virial=out.virial)
-        self._frames.positions = positions.ctypes.data
-        failed = self.engine._evaluate(
-            self.engine._workspace,
-            ctypes.byref(self.architecture),
-            self.members,
-            members,
-            ctypes.byref(self._frames),
-            ctypes.byref(results),
-        )
+        with self.engine.lock:
+            self._frames.positions = positions.ctypes.data
+            failed = self.engine._evaluate(
+                self.engine._workspace,
+                ctypes.byref(self.architecture),
+                self.members,
+                members,
+                ctypes.byref(self._frames),
+                ctypes.byref(results),
+            )
         if failed:
             raise MemoryError("no memory for the native engine")
         return out

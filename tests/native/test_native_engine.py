@@ -1,5 +1,9 @@
 """The native engine gives what the torch model gives, and what physics asks for."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mace_tools import ARCHITECTURES, ELEMENTS, FRAMES, crystal, ethanol, slab, small_model
 
+from mace_core.calculator import MACECalculator
 from mace_core.committee import Committee, Follower
 from mace_core.errors import UserError
 from mace_core.inference.engine import Engine, supported
@@ -237,3 +242,30 @@ def test_batches_equal_frames():
         np.testing.assert_allclose(
             p.forces, Committee([model]).predict([atoms])[0].forces, atol=1e-11
         )
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_stand_on_their_own(again):
+    """A calculator copied or sent to another process, before and after its first use."""
+    atoms = ethanol()
+    calculator = MACECalculator(committee=Committee([small_model(1)], backend="native"))
+    fresh = again(calculator)
+    forces = calculator.get_forces(atoms)
+    used = again(calculator)
+    del calculator
+    moved = ethanol(1)
+    for copied in (fresh, used):
+        np.testing.assert_array_equal(copied.get_forces(atoms), forces)
+        assert np.abs(copied.get_forces(moved) - forces).max() > 1e-3
+
+
+def test_threads_of_one_process_share_an_engine():
+    engine = Engine([small_model(1)], torch.float64)
+    frames = [crystal(seed) for seed in range(12)]
+    bound = [engine.bind(Pairs.build([atoms], 3.5, ELEMENTS)) for atoms in frames]
+    expected = [b.evaluate(a.positions).forces for b, a in zip(bound, frames, strict=True)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            found = pool.map(lambda k: bound[k].evaluate(frames[k].positions).forces, range(12))
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
