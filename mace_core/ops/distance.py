@@ -78,15 +78,17 @@ class _BesselGradient(Gradient):
         if u is None:
             return (None,) * 5
         vectors, g, directions, slopes = ctx.saved_tensors
-        if wanted(ctx)[0]:  # the curvature of the function, which no training needs
-            return *_second(vectors, g, u, ctx.function), None, None, None
-        return None, torch.linalg.vecdot(u, directions).unsqueeze(1) * slopes, None, None, None
+        for_vectors, for_g = wanted(ctx)[:2]
+        of_g = torch.linalg.vecdot(u, directions).unsqueeze(1) * slopes if for_g else None
+        # The curvature of the function, which no training needs.
+        of_vectors = _curvature(vectors, g, u, ctx.function) if for_vectors else None
+        return of_vectors, of_g, None, None, None
 
 
-def _second(vectors, g, u, function):
-    """Gradients of ⟨u, ∂⟨g, f⟩/∂vectors⟩ with respect to vectors and g, in torch."""
+def _curvature(vectors, g, u, function):
+    """Gradient of ⟨u, ∂⟨g, f⟩/∂vectors⟩ with respect to the vectors, in torch."""
     with torch.enable_grad():
-        v, c = vectors.detach().requires_grad_(), g.detach().requires_grad_()
+        v = vectors.detach().requires_grad_()
         values = function(torch.linalg.vector_norm(v, dim=1, keepdim=True))
-        (of_v,) = torch.autograd.grad(values, v, c, create_graph=True)
-        return torch.autograd.grad(of_v, (v, c), u, materialize_grads=True)
+        (of_v,) = torch.autograd.grad(values, v, g, create_graph=True)
+        return torch.autograd.grad(of_v, v, u)[0]

@@ -68,18 +68,18 @@ class _HarmonicsGradient(Gradient):
             return (None,) * 4
         vectors, g = ctx.saved_tensors
         for_vectors, for_g = wanted(ctx)
-        if for_vectors:  # the curvature of Y, which no training needs
-            return *_second(vectors, g, u, ctx.max_ell), None, None
         (of_g,) = empty_like([for_g], g)
         if for_g:
             u = u.contiguous()
             ctx.run(ctx.max_ell, len(vectors), *pointers(vectors, None, None, u, of_g))
-        return None, of_g, None, None
+        # The curvature of Y, which no training needs.
+        of_vectors = _curvature(vectors, g, u, ctx.max_ell) if for_vectors else None
+        return of_vectors, of_g, None, None
 
 
-def _second(vectors, g, u, max_ell):
-    """Gradients of ⟨u, ∂⟨g, Y⟩/∂vectors⟩ with respect to vectors and g, in torch."""
+def _curvature(vectors, g, u, max_ell):
+    """Gradient of ⟨u, ∂⟨g, Y⟩/∂vectors⟩ with respect to the vectors, in torch."""
     with torch.enable_grad():
-        v, c = vectors.detach().requires_grad_(), g.detach().requires_grad_()
-        (of_v,) = torch.autograd.grad(_torch(v, max_ell), v, c, create_graph=True)
-        return torch.autograd.grad(of_v, (v, c), u, materialize_grads=True)
+        v = vectors.detach().requires_grad_()
+        (of_v,) = torch.autograd.grad(_torch(v, max_ell), v, g, create_graph=True)
+        return torch.autograd.grad(of_v, v, u)[0]

@@ -121,7 +121,7 @@ class _MLPGradient(Gradient):
             Q = [torch.zeros_like(w) if q is None else q for q, w in zip(Q, weights, strict=True)]
         for_x, *which = wanted(ctx)[: len(weights) + 1]
         of_x, *of_weights = _empty([for_x and Q[0] is not None, *which], x, weights)
-        of_g, of_z = torch.empty_like(g), torch.zeros_like(z)
+        of_g, of_z = torch.empty_like(g), torch.empty_like(z)
         ctx.kernels.mlp_double_backward(
             ctx.shape.address,
             len(x),
