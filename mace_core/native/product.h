@@ -9,7 +9,7 @@
 
 namespace maceloop {
 
-constexpr int kAtomsAtOnce = 2;
+constexpr int kAtomsAtOnce = 4;
 
 // Variables of N atoms: 0 is the constant 1.
 template <class T, int N>

@@ -10,7 +10,16 @@ import torch
 from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mace_tools import ARCHITECTURES, ELEMENTS, FRAMES, crystal, ethanol, slab, small_model
+from mace_tools import (
+    ARCHITECTURES,
+    ELEMENTS,
+    FRAMES,
+    crystal,
+    ethanol,
+    slab,
+    small_cell,
+    small_model,
+)
 
 from mace_core.calculator import MACECalculator
 from mace_core.committee import Committee, Follower
@@ -62,6 +71,28 @@ def test_equals_torch(name):
     np.testing.assert_allclose(native.forces, forces, rtol=0, atol=EXACT["forces"])
     assert np.abs(virial_errors).max() < EXACT["virial"]
     assert np.abs(forces).max() > 0.01 and np.abs(native.virial[:, 1]).max() > 0.01
+
+
+#: The kernels' limits, and sizes that no example above has.
+EXTREMES = [
+    {"max_ell": 0, "max_L": 0},
+    {"max_ell": 4, "max_L": 0, "correlation": 2},
+    {"max_ell": 3, "max_L": 3, "correlation": 2, "num_channels": 5},
+    {"max_ell": 4, "max_L": 2, "correlation": 2, "num_interactions": 3},
+    {"correlation": 1},
+    {"max_ell": 1, "correlation": 4},
+]
+
+
+@pytest.mark.parametrize("changes", EXTREMES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_any_degree_and_order(changes, dtype):
+    model = small_model(3, dtype=dtype, **changes)
+    native, _, forces, _ = both([model], [ethanol(5), small_cell(5)], dtype)
+    share = EXACT["forces"] if dtype == torch.float64 else SINGLE
+    np.testing.assert_allclose(
+        native.forces[0], forces[0], rtol=0, atol=share * np.abs(forces).max()
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 4, 7, 16, 40])
