@@ -39,7 +39,7 @@ void any_b_basis(const BTables& tables, int64_t n_elements, const int64_t* count
 namespace t = maceloop::training;
 
 // To be counted up with every change of a function's arguments; mace_core/ops/backend.py knows it.
-MACELOOP_API int maceloop_training_interface() { return 2; }
+MACELOOP_API int maceloop_training_interface() { return 3; }
 
 #define MACELOOP_TRAINING(T, NAME)                                                               \
   MACELOOP_API void maceloop_a_basis_##NAME(                                                     \
@@ -61,19 +61,20 @@ MACELOOP_API int maceloop_training_interface() { return 2; }
     t::bessel<T>(n, m, r_max, order, vectors, values, slopes, directions);                       \
   }                                                                                              \
   MACELOOP_API void maceloop_mlp_forward_##NAME(const t::MLPShape<T>* shape, int64_t n,          \
-                                                const T* x, T* z, T* result) {                   \
-    t::mlp_forward<T>(*shape, n, x, z, result);                                                  \
+                                                const T* x, T* z, T* sigma, T* result) {         \
+    t::mlp_forward<T>(*shape, n, x, z, sigma, result);                                           \
   }                                                                                              \
   MACELOOP_API void maceloop_mlp_backward_##NAME(const t::MLPShape<T>* shape, int64_t n,         \
-                                                 const T* x, const T* z, const T* g,             \
-                                                 const T* of_z, T* b, T* of_x,                   \
+                                                 const T* x, const T* z, const T* sigma,         \
+                                                 const T* g, const T* of_z, T* b, T* of_x,       \
                                                  T* const* of_weights) {                         \
-    t::mlp_backward<T>(*shape, n, x, z, g, of_z, b, of_x, of_weights);                           \
+    t::mlp_backward<T>(*shape, n, x, z, sigma, g, of_z, b, of_x, of_weights);                    \
   }                                                                                              \
   MACELOOP_API void maceloop_mlp_double_backward_##NAME(                                         \
-      const t::MLPShape<T>* shape, int64_t n, const T* x, const T* z, const T* g, const T* b,    \
-      const T* u, const T* const* Q, T* of_g, T* of_x, T* of_z, T* const* of_weights) {          \
-    t::mlp_double_backward<T>(*shape, n, x, z, g, b, u, Q, of_g, of_x, of_z, of_weights);        \
+      const t::MLPShape<T>* shape, int64_t n, const T* x, const T* z, const T* sigma,            \
+      const T* g, const T* b, const T* u, const T* const* Q, T* of_g, T* of_x, T* of_z,          \
+      T* const* of_weights) {                                                                    \
+    t::mlp_double_backward<T>(*shape, n, x, z, sigma, g, b, u, Q, of_g, of_x, of_z, of_weights); \
   }                                                                                              \
   MACELOOP_API void maceloop_harmonics_forward_##NAME(int64_t max_ell, int64_t n,                \
                                                       const T* vectors, T* Y) {                  \

@@ -3,7 +3,8 @@
 //   z_l = y_{l-1} W_l,  y_l = silu(z_l) for l < L,  result z_L;  y_0 = x
 //
 // Rows (edges) are taken through all layers some at a time, so that what lies between the layers
-// stays in cache. For gradients z_l and b_l, the cotangent of y_l, are kept of the hidden layers.
+// stays in cache. For gradients z_l, σ(z_l) and b_l, the cotangent of y_l, are kept of the hidden
+// layers.
 #pragma once
 
 #include <vector>
@@ -12,14 +13,24 @@
 
 namespace maceloop::training {
 
-// y = silu(z) and its first and second derivative, elementwise.
+// y = silu(z) = z σ(z) elementwise; also σ, if asked for.
 template <class T>
-void silu(const T* z, int64_t n, T* y, T* first, T* second) {
+void silu(const T* z, int64_t n, T* y, T* sigma) {
   using L = Wide<T>;
   for (int64_t i = 0; i < n; i += L::width) {
     const Vec<T> x = L::load(z + i);
     const Vec<T> s = T(1) / (T(1) + exp<T>(-x));
-    const Vec<T> rest = T(1) - s;
+    if (sigma) L::store(sigma + i, s);
+    L::store(y + i, x * s);
+  }
+}
+
+// The same with the first and second derivative, from z and σ(z); null where not wanted.
+template <class T>
+void silu_derivatives(const T* z, const T* sigma, int64_t n, T* y, T* first, T* second) {
+  using L = Wide<T>;
+  for (int64_t i = 0; i < n; i += L::width) {
+    const Vec<T> x = L::load(z + i), s = L::load(sigma + i), rest = T(1) - s;
     if (y) L::store(y + i, x * s);
     if (first) L::store(first + i, s * (T(1) + x * rest));
     if (second) L::store(second + i, s * rest * (T(2) + x * (rest - s)));
@@ -92,11 +103,11 @@ struct Hidden {
   }
 };
 
-// z may be null.
+// z and sigma may be null.
 template <class T>
-void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* result) {
+void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* sigma, T* result) {
   MLP<T> net(s, n, s.weights, false);
-  const Hidden<T> kept{z, net.hidden};
+  const Hidden<T> kept{z, net.hidden}, sigmas{sigma, net.hidden};
   Buffer<T> other(kMLPRows * net.widest + 64), activation(kMLPRows * net.widest + 64);
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
@@ -105,7 +116,7 @@ void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* result) {
       const int64_t to = s.widths[l + 1];
       T* pre = z ? kept.block(row, m, net.offsets[l]) : (T*)other;
       multiply<T>(m, y, s.widths[l], net.packed[l], pre, to);
-      silu<T>(pre, m * to, activation, nullptr, nullptr);
+      silu<T>(pre, m * to, activation, sigmas.block(row, m, net.offsets[l]));
       y = activation;
     }
     multiply<T>(m, y, s.widths[net.L - 1], net.packed[net.L - 1], result + row * s.widths[net.L],
@@ -116,10 +127,10 @@ void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* result) {
 // From the cotangent g of the result, and that of z where the hidden values are used elsewhere: b
 // and, where not null, the gradients with respect to x and to the weights. g or of_z may be null.
 template <class T>
-void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g,
-                  const T* of_z, T* b, T* of_x, T* const* of_weights) {
+void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* sigma,
+                  const T* g, const T* of_z, T* b, T* of_x, T* const* of_weights) {
   MLP<T> net(s, n, s.weights, true);
-  const Hidden<const T> values{z, net.hidden}, others{of_z, net.hidden};
+  const Hidden<const T> values{z, net.hidden}, sigmas{sigma, net.hidden}, others{of_z, net.hidden};
   const Hidden<T> kept{b, net.hidden};
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
   Buffer<T> pre(size), y(size), slope(size);
@@ -132,9 +143,10 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
       const int64_t width = s.widths[l];
       T* below = of_x ? of_x + row * width : nullptr;
       if (l) {
-        silu<T>(values.block(row, m, net.offsets[l - 1]), m * width, of_weights ? (T*)y : nullptr,
-                slope, nullptr);
-        below = kept.block(row, m, net.offsets[l - 1]);
+        const int64_t offset = net.offsets[l - 1];
+        silu_derivatives<T>(values.block(row, m, offset), sigmas.block(row, m, offset), m * width,
+                            of_weights ? (T*)y : nullptr, slope, nullptr);
+        below = kept.block(row, m, offset);
       }
       if (below && up)
         multiply<T>(m, up, up_width, net.packed[l], below, width);
@@ -167,16 +179,16 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
 //
 // u or Q may be null. x's own gradient is that of Q's first factor: of_x, written if Q is given.
 template <class T>
-void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* g,
-                         const T* b, const T* u, const T* const* Q, T* of_g, T* of_x, T* of_z,
-                         T* const* of_weights) {
+void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* sigma,
+                         const T* g, const T* b, const T* u, const T* const* Q, T* of_g, T* of_x,
+                         T* of_z, T* const* of_weights) {
   MLP<T> net(s, n, s.weights, false);
   std::unique_ptr<MLP<T>> net_Q, back_Q;
   if (Q) {
     net_Q = std::make_unique<MLP<T>>(s, n, Q, false);
     back_Q = std::make_unique<MLP<T>>(s, n, Q, true);
   }
-  const Hidden<const T> values{z, net.hidden}, cotangents{b, net.hidden};
+  const Hidden<const T> values{z, net.hidden}, sigmas{sigma, net.hidden}, cotangents{b, net.hidden};
   const Hidden<T> result{of_z, net.hidden};
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
   // Of the hidden layer below and at hand: y and its differential.
@@ -199,7 +211,8 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
 
       const T* cotangent = g + row * out;  // of z_l
       if (!last) {
-        silu<T>(values.block(row, m, net.offsets[l]), m * to, y, slope, curve);
+        silu_derivatives<T>(values.block(row, m, net.offsets[l]),
+                            sigmas.block(row, m, net.offsets[l]), m * to, y, slope, curve);
         const T *const first = slope, *const second = curve, *const change = dz,
                 *const of_value = cotangents.block(row, m, net.offsets[l]);
         T *const to_z = up, *const bend = result.block(row, m, net.offsets[l]);
@@ -215,7 +228,8 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
       if (Q && l) {  // y_{l-1} as a factor of Q_l
         multiply<T>(m, cotangent, to, back_Q->packed[l], of_y, from);
         const int64_t offset = net.offsets[l - 1];
-        silu<T>(values.block(row, m, offset), m * from, nullptr, slope, nullptr);
+        silu_derivatives<T>(values.block(row, m, offset), sigmas.block(row, m, offset), m * from,
+                            nullptr, slope, nullptr);
         T* const bend = result.block(row, m, offset);
         const T *const d = slope, *const change = of_y;
         for (int64_t i = 0; i < m * from; ++i) bend[i] += d[i] * change[i];

@@ -28,16 +28,16 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
 #: That of the functions in training.cpp which this file calls.
-INTERFACE = 2
+INTERFACE = 3
 
 #: Arguments of each function: p a pointer, i an integer, d a double.
 _FUNCTIONS = {
     "a_basis": "piipppi" + "ppppppp" + "pppp",
     "b_basis": "pipi" + "pppp" + "ppp",
     "bessel": "iidipppp",
-    "mlp_forward": "pippp",
-    "mlp_backward": "pipppp" + "ppp",
-    "mlp_double_backward": "pipppppp" + "pppp",
+    "mlp_forward": "pipppp",
+    "mlp_backward": "pippppp" + "ppp",
+    "mlp_double_backward": "pippppppp" + "pppp",
     "harmonics_forward": "iipp",
     "harmonics_backward": "iippppp",
     "linear_forward": "pppp",

@@ -62,33 +62,34 @@ class _MLP(torch.autograd.Function):
         widths = (len(weights[0]), *[w.shape[1] for w in weights])
         ctx.shape = _shape(widths, factors, x.dtype, tuple(pointers(*weights)))
         ctx.kernels = kernels(x, *weights)
-        z = None
+        z = sigma = None
         if any(ctx.needs_input_grad):
             z = x.new_empty(len(x) * sum(widths[1:-1]) + _BEYOND)
+            sigma = torch.empty_like(z)
         result = x.new_empty(len(x), widths[-1])
-        ctx.kernels.mlp_forward(ctx.shape.address, len(x), *pointers(x, z, result))
-        ctx.save_for_backward(x, z, *weights)
+        ctx.kernels.mlp_forward(ctx.shape.address, len(x), *pointers(x, z, sigma, result))
+        ctx.save_for_backward(x, z, sigma, *weights)
         return result, z
 
     @staticmethod
     def backward(ctx, g, of_z):
-        x, z, *weights = ctx.saved_tensors
+        x, z, sigma, *weights = ctx.saved_tensors
         if g is None and of_z is None:
             return (None,) * (len(weights) + 2)
         which = wanted(ctx)
         if of_z is None:
-            return *_MLPGradient.of(x, *weights, g, z, ctx.kernels, ctx.shape, which), None
-        return *_both(ctx, x, z, weights, g, of_z, which), None
+            return *_MLPGradient.of(x, *weights, g, z, sigma, ctx.kernels, ctx.shape, which), None
+        return *_both(ctx, x, z, sigma, weights, g, of_z, which), None
 
 
 @last_derivative
-def _both(ctx, x, z, weights, g, of_z, which):
+def _both(ctx, x, z, sigma, weights, g, of_z, which):
     """The backward pass of a training step's end, from the result and from z."""
     g, of_z = contiguous(g, of_z)
     of_x, *of_weights = _empty(which, x, weights)
     b = torch.empty_like(z)
     ctx.kernels.mlp_backward(
-        ctx.shape.address, len(x), *pointers(x, z, g, of_z, b, of_x), _addresses(of_weights)
+        ctx.shape.address, len(x), *pointers(x, z, sigma, g, of_z, b, of_x), _addresses(of_weights)
     )
     return of_x, *of_weights
 
@@ -98,24 +99,24 @@ class _MLPGradient(Gradient):
 
     @staticmethod
     def forward(ctx, *inputs):
-        x, *weights, g, z, native, shape, which = inputs
+        x, *weights, g, z, sigma, native, shape, which = inputs
         g = g.contiguous()
         ctx.set_materialize_grads(False)
         b = torch.empty_like(z)
         of_x, *of_weights = _empty(which, x, weights)
         native.mlp_backward(
-            shape.address, len(x), *pointers(x, z, g, None, b, of_x), _addresses(of_weights)
+            shape.address, len(x), *pointers(x, z, sigma, g, None, b, of_x), _addresses(of_weights)
         )
-        ctx.save_for_backward(x, *weights, g, z, b)
+        ctx.save_for_backward(x, *weights, g, z, sigma, b)
         ctx.kernels, ctx.shape = native, shape
         return of_x, *of_weights
 
     @staticmethod
     @last_derivative
     def backward(ctx, u, *Q):
-        x, *weights, g, z, b = ctx.saved_tensors
+        x, *weights, g, z, sigma, b = ctx.saved_tensors
         if u is None and all(q is None for q in Q):
-            return (None,) * (len(weights) + 6)
+            return (None,) * (len(weights) + 7)
         u, *Q = contiguous(u, *Q)
         if any(q is not None for q in Q):
             Q = [torch.zeros_like(w) if q is None else q for q, w in zip(Q, weights, strict=True)]
@@ -125,12 +126,12 @@ class _MLPGradient(Gradient):
         ctx.kernels.mlp_double_backward(
             ctx.shape.address,
             len(x),
-            *pointers(x, z, g, b, u),
+            *pointers(x, z, sigma, g, b, u),
             _addresses(Q),
             *pointers(of_g, of_x, of_z),
             _addresses(of_weights),
         )
-        return of_x, *of_weights, of_g, of_z, None, None, None
+        return of_x, *of_weights, of_g, of_z, None, None, None, None
 
 
 def _empty(which, x, weights) -> list[torch.Tensor | None]:
