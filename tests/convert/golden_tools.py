@@ -37,6 +37,4 @@ def golden(name: str) -> Golden:
             case ["frame", k, head, quantity]:
                 numbers[int(k), int(head), quantity] = tensor
     frames = [Atoms(**fields[k]) for k in sorted(fields)]
-    return Golden(
-        Source(kind, options, weights), frames, numbers
-    )
+    return Golden(Source(kind, options, weights), frames, numbers)
