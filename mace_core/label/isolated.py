@@ -6,11 +6,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, ground_state_magnetic_moments
 
-from mace_core.config.labellers import ASELabeller, EMTLabeller, LabellerBase
+from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import CHARGE, CONFIG_TYPE, ISOLATED_ATOM, ROLE, SPIN, FrameRole
 from mace_core.errors import UserError
 from mace_core.frames import canonical
-from mace_core.label.engines.ase_calculator import mentioned
 
 
 def isolated_atoms(elements: Iterable[str], settings: LabellerBase) -> list[Atoms]:
@@ -31,19 +30,12 @@ def isolated_atoms(elements: Iterable[str], settings: LabellerBase) -> list[Atom
         atoms = Atoms(element, positions=[[0.0, 0.0, 0.0]])
         atoms.info = {
             CHARGE: 0,
-            SPIN: _spin(element, settings) if knows_spin(settings) else 0,
+            SPIN: _spin(element, settings) if settings.knows_spin else 0,
             CONFIG_TYPE: ISOLATED_ATOM,
             ROLE: str(FrameRole.ISOLATED),
         }
         frames.append(canonical(atoms))
     return frames
-
-
-def knows_spin(settings: LabellerBase) -> bool:
-    """Whether the engine is told a frame's spin."""
-    if isinstance(settings, ASELabeller):
-        return bool(mentioned(settings.kwargs) & {"$spin", "$multiplicity"})
-    return not isinstance(settings, EMTLabeller)
 
 
 def ground_state_spin(element: str) -> int | None:

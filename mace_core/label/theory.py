@@ -4,9 +4,10 @@ import contextlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from mace_core.config.labellers import ASELabeller, EMTLabeller, LabellerBase, PySCFLabeller
+from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import LABEL_FORMAT
 from mace_core.errors import UserError
+from mace_core.label.engines import engine_for
 from mace_core.storage import sha256_json
 
 
@@ -24,21 +25,25 @@ def theory_id(settings: LabellerBase) -> str:
 def describe(settings: LabellerBase) -> dict[str, Any]:
     """Engine, versions of the programs that make the numbers, and every setting that changes them.
 
+    An engine may add what it alone knows (:meth:`Engine.level`), e.g. hashes of pseudopotentials.
+
     Raises:
-        UserError: the engine's package is not installed.
+        UserError: the engine's package or program is not installed, or a file of it is missing.
     """
+    level = engine_for(settings).level()
     return {
         "format": LABEL_FORMAT,
         "engine": settings.engine,
         "versions": versions(settings),
         "settings": settings.model_dump(mode="json", exclude=set(settings.NOT_THEORY)),
+        **({"level": level} if level else {}),
     }
 
 
 def versions(settings: LabellerBase) -> dict[str, str]:
-    """Installed version of each distribution whose release can change a label."""
+    """Version of each distribution or program whose release can change a label."""
     found = {}
-    for name in _distributions(settings):
+    for name in settings.distributions:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -46,25 +51,12 @@ def versions(settings: LabellerBase) -> dict[str, str]:
                 f"labeller.engine: {settings.engine!r} needs {name}, which is not installed",
                 mend=f"pip install {name}",
             ) from None
-    if isinstance(settings, ASELabeller):
-        # A calculator of its own package (gpaw, xtb, …) counts too; one in a user's file
-        # has no version but the free text of labeller.version.
-        package = settings.calculator.split(":")[0].split(".")[0]
+    for name in settings.optional_distributions:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            found[name] = version(name)
+    return found | engine_for(settings).program_versions()
 
 
 def engine_version(settings: LabellerBase) -> str:
     """The versions in one line, for records."""
     return ", ".join(f"{name} {number}" for name, number in versions(settings).items())
-
-
-def _distributions(settings: LabellerBase) -> list[str]:
-    if isinstance(settings, PySCFLabeller):
-        # PySCF also takes the dispersion from the functional's name, as in "b3lyp-d3bj".
-        dispersed = settings.dispersion or "-d3" in settings.xc or "-d4" in settings.xc
-        return ["pyscf", "pyscf-dispersion"] if dispersed else ["pyscf"]
-    if isinstance(settings, EMTLabeller | ASELabeller):
-        return ["ase"]
-    return list(settings.REQUIRES.values())

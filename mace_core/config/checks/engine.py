@@ -7,8 +7,7 @@ from mace_core.config.checks.findings import Findings, Frames, is_element, liste
 from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import CHARGE, SPIN
 from mace_core.errors import UserError
-from mace_core.label.engines.ase_calculator import mentioned
-from mace_core.label.isolated import ground_state_spin, isolated_atoms, knows_spin
+from mace_core.label.isolated import ground_state_spin, isolated_atoms
 from mace_core.label.run import check_engine
 from mace_core.label.theory import engine_version
 
@@ -44,24 +43,11 @@ def engine(config: Config, found: Findings, frames: Frames) -> None:
 def _fits(key: str, settings: LabellerBase, found: Findings, frames: Frames) -> None:
     """Whether an engine can label the structures' kind: periodicity, charge, spin."""
     for path, atoms in frames.structures:
-        mixed = atoms.pbc.any() and not atoms.pbc.all()
-        if settings.engine == "pyscf" and atoms.pbc.any():
-            found.problem(
-                f"{key}.engine",
-                "pyscf",
-                f"{path} is periodic, and PySCF labels molecules only",
-                "take another engine for crystals (tblite, or ase with a plane-wave code), or take "
-                "the cell out of the file",
-            )
-        elif settings.engine == "tblite" and mixed:
-            found.problem(
-                f"{key}.engine",
-                "tblite",
-                f"{path} is periodic in part, and tblite labels molecules and crystals",
-                "make it periodic in three directions or in none",
-            )
-        for name in (CHARGE, SPIN):
-            if atoms.info[name] and not _knows(settings, name):
+        kind = "full" if atoms.pbc.all() else "partial" if atoms.pbc.any() else "none"
+        if kind not in settings.PERIODICITY:
+            found.problem(f"{key}.engine", settings.engine, *_other_kind(path, kind, settings))
+        for name, known in ((CHARGE, settings.knows_charge), (SPIN, settings.knows_spin)):
+            if atoms.info[name] and not known:
                 found.problem(
                     f"seed.{name}",
                     atoms.info[name],
@@ -70,15 +56,28 @@ def _fits(key: str, settings: LabellerBase, found: Findings, frames: Frames) -> 
                 )
 
 
-def _knows(settings: LabellerBase, name: str) -> bool:
-    if settings.engine == "ase" and name == CHARGE:
-        return "$charge" in mentioned(settings.kwargs)
-    return knows_spin(settings)
+_KINDS = {
+    "none": ("is a molecule", "molecules"),
+    "partial": ("is periodic in part", "slabs and wires"),
+    "full": ("is periodic", "crystals"),
+}
+
+
+def _other_kind(path: str, kind: str, settings: LabellerBase) -> tuple[str, str]:
+    """What is wrong, and how to mend it."""
+    labelled = " and ".join(_KINDS[k][1] for k in _KINDS if k in settings.PERIODICITY)
+    only = " only" if len(settings.PERIODICITY) == 1 else ""
+    mend = {
+        "none": "give it a cell with vacuum around, or take another engine for molecules",
+        "partial": "make it periodic in three directions or in none",
+        "full": "take another engine for crystals, or take the cell out of the file",
+    }
+    return f"{path} {_KINDS[kind][0]}, and {settings.engine} labels {labelled}{only}", mend[kind]
 
 
 def electrons(config: Config, found: Findings, frames: Frames) -> None:
     """Whether charge and spin go with the number of electrons."""
-    if config.labeller.engine not in ("pyscf", "tblite"):
+    if not config.labeller.counts_electrons:
         return
     for path, atoms in frames.structures:
         n = int(atoms.numbers.sum()) - atoms.info[CHARGE]

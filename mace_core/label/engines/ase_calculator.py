@@ -7,15 +7,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, SCFError
 
-from mace_core.config.labellers import ASELabeller
+from mace_core.config.labellers.ase import ASELabeller, mentioned
 from mace_core.errors import UserError
-from mace_core.label.engines.base import NotConverged, Refused, Result
-
-#: Values of keyword arguments that stand for something of the frame.
-PLACEHOLDERS = ("$charge", "$spin", "$multiplicity")
+from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
 
 
-class ASEEngine:
+class ASEEngine(Engine):
     """A calculator class, or a function that returns a calculator, called anew for each attempt.
 
     One rung: what is gentler is the calculator's own business. It may raise
@@ -95,15 +92,6 @@ def run_calculator(calculator: Any, frame: Atoms) -> Result:
         numbers=computed.numbers,
         positions=computed.positions,
     )
-
-
-def mentioned(value: Any) -> set[str]:
-    """The placeholders in keyword arguments, at any depth."""
-    if isinstance(value, dict):
-        return set().union(*(mentioned(item) for item in value.values()))
-    if isinstance(value, list):
-        return set().union(*(mentioned(item) for item in value))
-    return {value} if isinstance(value, str) and value in PLACEHOLDERS else set()
 
 
 def _filled(value: Any, values: dict[str, int]) -> Any:

@@ -1,7 +1,7 @@
 """What an engine is to the rest of the code: a retry ladder and one function."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -38,6 +38,22 @@ class Engine(Protocol):
 
     #: Rungs of the retry ladder, all at one level of theory, each one gentler and slower.
     RUNGS: ClassVar[tuple[str, ...]]
+
+    def program_versions(self) -> dict[str, str]:
+        """Versions of programs that are no Python packages; they enter the level of theory.
+
+        Raises:
+            UserError: a program cannot be found.
+        """
+        return {}
+
+    def level(self) -> dict[str, Any]:
+        """What else makes the level of theory and stands in no setting, e.g. hashes of files.
+
+        Raises:
+            UserError: a file cannot be found.
+        """
+        return {}
 
     def check(self, elements: list[str]) -> None:
         """Say before any compute what can be known to fail (imports the program).

@@ -7,10 +7,10 @@ from ase import Atoms
 from mace_core.config.labellers import EMTLabeller
 from mace_core.errors import UserError
 from mace_core.label.engines.ase_calculator import run_calculator
-from mace_core.label.engines.base import Refused, Result
+from mace_core.label.engines.base import Engine, Refused, Result
 
 
-class EMTEngine:
+class EMTEngine(Engine):
     """Jacobsen, Stoltze and Nørskov, Surf. Sci. 366, 394 (1996), as in ASE. No SCF: one rung."""
 
     RUNGS: ClassVar[tuple[str, ...]] = ("default",)

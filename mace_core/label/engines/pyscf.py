@@ -10,10 +10,10 @@ from ase.units import Bohr, Hartree
 
 from mace_core.config.labellers import PySCFLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import Engine, NotConverged, Refused, Result, check_electrons
 
 
-class PySCFEngine:
+class PySCFEngine(Engine):
     """RKS, or UKS where spin is not 0, with analytical gradients.
 
     Sun et al., J. Chem. Phys. 153, 024109 (2020). With ``grid_response`` the gradient is the

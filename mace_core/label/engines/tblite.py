@@ -8,12 +8,12 @@ from ase.units import Bohr, Hartree, kB
 
 from mace_core.config.labellers import TBLiteLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import Engine, NotConverged, Refused, Result, check_electrons
 
 _GUESS = {"sad": 0, "eeq": 1}
 
 
-class TBLiteEngine:
+class TBLiteEngine(Engine):
     """GFN1-xTB (Grimme 2017) and GFN2-xTB (Bannwarth 2019), energy, forces, stress.
 
     Every frame starts from a fresh guess, so that a label does not depend on the one before.

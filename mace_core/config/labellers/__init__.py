@@ -1,0 +1,24 @@
+"""Settings of the engines that label frames: one file an engine, chosen by ``engine``."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mace_core.config.labellers.ase import ASELabeller
+from mace_core.config.labellers.base import LabellerBase
+from mace_core.config.labellers.emt import EMTLabeller
+from mace_core.config.labellers.pyscf import PySCFLabeller
+from mace_core.config.labellers.tblite import TBLiteLabeller
+
+__all__ = [
+    "ASELabeller",
+    "EMTLabeller",
+    "Labeller",
+    "LabellerBase",
+    "PySCFLabeller",
+    "TBLiteLabeller",
+]
+
+Labeller = Annotated[
+    PySCFLabeller | TBLiteLabeller | EMTLabeller | ASELabeller, Field(discriminator="engine")
+]
