@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help install demo test bench goldens lint format
+.PHONY: help install demo test bench goldens docs lint format
 
 help:
 	@echo "make install   set up .venv"
@@ -15,6 +15,7 @@ help:
 	@echo "make test      everything: style, layers, all tests"
 	@echo "make bench     time everything beside mace-torch and symmetrix-xl (15 min; makes .peer-venv)"
 	@echo "make goldens   compute tests/goldens anew with the real mace-torch"
+	@echo "make docs      the pages of docs/ and the API as HTML, in docs/_build"
 	@echo "make lint      style and layers only"
 	@echo "make format    format the code"
 
@@ -34,6 +35,10 @@ bench: $(VENV)
 
 goldens: $(VENV)
 	scripts/goldens/make.sh
+
+docs: $(VENV)
+	sphinx-build -q -W --keep-going -b html docs docs/_build
+	@echo "docs/_build/index.html"
 
 lint: $(VENV)
 	ruff check
