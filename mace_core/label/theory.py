@@ -7,7 +7,6 @@ from typing import Any
 from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import LABEL_FORMAT
 from mace_core.errors import UserError
-from mace_core.label.engines import engine_for
 from mace_core.storage import sha256_json
 
 
@@ -30,7 +29,7 @@ def describe(settings: LabellerBase) -> dict[str, Any]:
     Raises:
         UserError: the engine's package or program is not installed, or a file of it is missing.
     """
-    level = engine_for(settings).level()
+    level = _engine(settings).level()
     return {
         "format": LABEL_FORMAT,
         "engine": settings.engine,
@@ -54,9 +53,16 @@ def versions(settings: LabellerBase) -> dict[str, str]:
     for name in settings.optional_distributions:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
-    return found | engine_for(settings).program_versions()
+    return found | _engine(settings).program_versions()
 
 
 def engine_version(settings: LabellerBase) -> str:
     """The versions in one line, for records."""
     return ", ".join(f"{name} {number}" for name, number in versions(settings).items())
+
+
+def _engine(settings: LabellerBase):
+    """Imported late: the Snakefile reads this module, and engines need ASE."""
+    from mace_core.label.engines import engine_for
+
+    return engine_for(settings)

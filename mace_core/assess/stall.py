@@ -1,0 +1,83 @@
+"""Whether the loop still gets anywhere: progress of the audited error, and candidates."""
+
+from collections.abc import Sequence
+
+from mace_core.assess.check import Assessment, Check, audit, bound, mev
+from mace_core.assess.convergence import convergence
+from mace_core.config.campaign import Config
+
+
+def stalls(
+    without_progress: int, without_candidates: int, history: Sequence[Assessment], config: Config
+) -> list[Check]:
+    allowed = config.stop.stall_generations
+    lower = config.select.window[0]
+    high = bound(history[-1])
+    measured = "not measured" if high is None else f"up to {mev(high)} meV/Å"
+    return [
+        Check(
+            "progress",
+            "stall",
+            without_progress < allowed,
+            without_progress,
+            allowed,
+            f"{without_progress} generations in a row in which the audited force MAE did not fall "
+            f"by {config.stop.stall_improvement:.0%}, {allowed} make a stall",
+        ),
+        Check(
+            "candidates",
+            "stall",
+            without_candidates < allowed,
+            without_candidates,
+            allowed,
+            f"NO CANDIDATES in {without_candidates} generations in a row ({allowed} make a stall) "
+            f"although the error is {measured}: the committee is surer of itself than it may be; "
+            f"lower select.window [{lower:g}, …], or explore hotter or longer"
+            if without_candidates
+            else "the last generation found candidates",
+        ),
+    ]
+
+
+def idle(history: Sequence[Assessment], config: Config) -> tuple[int, int]:
+    """Generations in a row without progress, and without candidates.
+
+    Progress: the audited error, or its upper bound, fell by ``stall_improvement`` since the last
+    progress. The bound counts because it is what must pass the target, and because an
+    early estimate that was low by luck has a wide bound: it must not make later ones look like a
+    stall. A generation that only waits for a longer streak, or for more audit frames, counts as
+    neither.
+    """
+    keep = 1 - config.stop.stall_improvement
+    reference: tuple[float, float | None] | None = None
+    without_progress = without_candidates = 0
+    for g in range(1, len(history)):
+        record = history[g]
+        mae, high = audit(record).get("force_mae"), bound(record)
+        waits = all(
+            check.passed or check.name in ("streak", "audit_frames")
+            for check in convergence(history[: g + 1], config)
+        )
+        empty = (record.get("selection") or {}).get("candidates") == 0
+        without_candidates = without_candidates + 1 if empty and not waits else 0
+        if mae is None:
+            without_progress += 1
+            continue
+        if reference is None or waits or _fell(mae, high, reference, keep):
+            without_progress = 0
+            reference = (mae, high) if reference is None else _lower(mae, high, reference)
+        else:
+            without_progress += 1
+    return without_progress, without_candidates
+
+
+def _fell(mae: float, high: float | None, before: tuple[float, float | None], keep: float) -> bool:
+    pairs = [(mae, before[0])]
+    if high is not None and before[1] is not None:
+        pairs.append((high, before[1]))
+    return any(now < then and now <= keep * then for now, then in pairs)
+
+
+def _lower(mae: float, high: float | None, before: tuple[float, float | None]):
+    highs = [value for value in (high, before[1]) if value is not None]
+    return min(mae, before[0]), min(highs, default=None)
