@@ -88,7 +88,9 @@ def parse_config(values: dict[str, Any], where: str) -> Config:
 
 def _problem(item: dict[str, Any]) -> str:
     """One pydantic error in a user's words: key, value, what would be right."""
-    location = [part for part in item["loc"] if part not in _ENGINE_TAGS]
+    # Which of the engines it is stands between "labeller" and the key.
+    loc = item["loc"]
+    location = [part for n, part in enumerate(loc) if not (n and loc[n - 1] == "labeller")]
     key = ".".join(str(part) for part in location) or "configuration"
     if item["type"] == "extra_forbidden":
         close = get_close_matches(str(location[-1]), _keys_at(location[:-1]), n=1)
@@ -100,9 +102,6 @@ def _problem(item: dict[str, Any]) -> str:
     if item["type"] == "value_error":
         return f"{key}: {message}"
     return f"{key}: {item['input']!r} is wrong: {message}"
-
-
-_ENGINE_TAGS = {"pyscf", "tblite", "emt", "ase"}
 
 
 def _keys_at(location: list[Any]) -> list[str]:

@@ -13,7 +13,9 @@ HERE = Path(__file__).parent
 @pytest.fixture(autouse=True)
 def calculators(monkeypatch):
     """Workers find the test calculators."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]), prepend=os.pathsep
+    )
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ from pydantic import Field
 
 from mace_core.config.labellers.ase import ASELabeller
 from mace_core.config.labellers.base import LabellerBase
+from mace_core.config.labellers.command import CommandLabeller
 from mace_core.config.labellers.emt import EMTLabeller
 from mace_core.config.labellers.pyscf import PySCFLabeller
 from mace_core.config.labellers.tblite import TBLiteLabeller
 
 __all__ = [
     "ASELabeller",
+    "CommandLabeller",
     "EMTLabeller",
     "Labeller",
     "LabellerBase",
@@ -20,5 +22,6 @@ __all__ = [
 ]
 
 Labeller = Annotated[
-    PySCFLabeller | TBLiteLabeller | EMTLabeller | ASELabeller, Field(discriminator="engine")
+    PySCFLabeller | TBLiteLabeller | EMTLabeller | ASELabeller | CommandLabeller,
+    Field(discriminator="engine"),
 ]

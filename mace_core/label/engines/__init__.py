@@ -2,6 +2,7 @@
 
 from mace_core.config.labellers import (
     ASELabeller,
+    CommandLabeller,
     EMTLabeller,
     LabellerBase,
     PySCFLabeller,
@@ -9,6 +10,7 @@ from mace_core.config.labellers import (
 )
 from mace_core.label.engines.ase_calculator import ASEEngine
 from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
+from mace_core.label.engines.command import CommandEngine
 from mace_core.label.engines.emt import EMTEngine
 from mace_core.label.engines.pyscf import PySCFEngine
 from mace_core.label.engines.tblite import TBLiteEngine
@@ -20,6 +22,7 @@ _ENGINES = {
     TBLiteLabeller: TBLiteEngine,
     EMTLabeller: EMTEngine,
     ASELabeller: ASEEngine,
+    CommandLabeller: CommandEngine,
 }
 
 
