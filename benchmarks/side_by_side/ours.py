@@ -111,7 +111,7 @@ class Training:
         self.last = self.loss(self.residuals, targets)
 
     def _backward(self) -> None:
-        self.last.backward()
+        self.last.backward(inputs=self.parameters)
 
     def _update(self, graph, targets) -> None:
         torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_grad, foreach=True)
