@@ -1,76 +1,115 @@
-"""Energy conservation of MD on the native engine's splines, beside the torch path.
+"""Energy conservation of MD on the native engine's splines, beside the torch path and mace-torch.
 
-    OMP_NUM_THREADS=1 python benchmarks/nve_drift.py MODEL [--steps 20000] [--torch-steps 2000]
+    OMP_NUM_THREADS=1 python benchmarks/nve_drift.py MODEL [--peer PEER/bin/python] [--steps 20000]
 
-MODEL is the folder of a trained model of H, C and O, such as a member of the demo's committee.
-Velocity Verlet with 0.5 fs, ethanol at 200 to 300 K. Prints the drift of the total energy (slope of
-a straight line, meV per atom and ps) and its fluctuation about that line (meV per atom).
+MODEL is the folder of a trained model of H, C and O, such as a member of the demo's committee; PEER
+a venv with mace-torch (`scripts/peer/make.sh`), for which the model is exported. Velocity Verlet
+with 0.5 fs, ethanol at 200 to 300 K; all start from the same positions and momenta. Drift is the
+slope of a straight line through the total energy (meV per atom and ps), fluctuation the standard
+deviation about that line (meV per atom). Writes the table, the energies and a picture to
+``benchmarks/results/nve``.
 """
 
 import argparse
-import time
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from ase import units
-from ase.io import read
+from ase.io import read, write
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
-from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
 from mace_core.calculator import MACECalculator
-from mace_core.committee import Committee
-from mace_core.model.files import load_model
-from mace_core.model.model import MACE
+from mace_core.storage import write_json, write_text
 
-DATA = Path(__file__).parents[1] / "config" / "data" / "ethanol.xyz"
-EVERY = 10  # steps
+HERE = Path(__file__).parent
+DATA = HERE.parent / "config" / "data" / "ethanol.xyz"
+DTYPES = ("float64", "float32")
 
 
-def run(model: MACE, backend: str, steps: int) -> str:
-    """NVE of ``steps`` steps; what it says."""
+def start(model: str, path: Path) -> None:
+    """The relaxed molecule with momenta of 600 K: half of it goes to potential energy."""
     atoms = read(DATA)
-    atoms.calc = MACECalculator(committee=Committee([model], backend=backend))
+    atoms.calc = MACECalculator(model_paths=model)
     BFGS(atoms, logfile=None).run(fmax=0.05, steps=200)
-    rng = np.random.default_rng(0)
-    thermalize_momenta(atoms, 600, rng=rng)  # half goes to potential energy
+    atoms.calc = None
+    thermalize_momenta(atoms, 600, rng=np.random.default_rng(0))
     Stationary(atoms)
-    energies, kinetic = [], []
+    write(path, atoms, format="extxyz")
 
-    def observe():
-        kinetic.append(atoms.get_kinetic_energy())
-        energies.append(atoms.get_potential_energy() + kinetic[-1])
 
-    dynamics = VelocityVerlet(atoms, timestep=0.5 * units.fs)
-    dynamics.attach(observe, interval=EVERY)
-    start = time.process_time()
-    dynamics.run(steps)
-    seconds = time.process_time() - start
-    t = np.arange(len(energies)) * EVERY * 0.5e-3  # ps
-    meV = 1e3 * np.array(energies) / len(atoms)
-    slope, offset = np.polyfit(t, meV, 1)
-    spread = np.std(meV - slope * t - offset)
-    searches = atoms.calc._follower.neighbours.n_builds
-    temperature = np.mean(kinetic) / (1.5 * units.kB * len(atoms))
-    return (
-        f"{steps:6d} steps  drift {slope:+9.5f} meV/atom/ps  fluctuation {spread:8.5f} meV/atom  "
-        f"{temperature:4.0f} K  {1e3 * seconds / steps:6.2f} ms/step  {searches} neighbour searches"
-    )
+def sides(arguments: argparse.Namespace) -> list[tuple[str, list, str, int, list[str]]]:
+    """Name, Python, model, steps, and options of each."""
+    ours, few = [sys.executable, "mace_core"], arguments.torch_steps
+    found = [
+        ("splines", ours, arguments.model, arguments.steps, ["backend=native"]),
+        ("torch", ours, arguments.model, few, ["backend=torch"]),
+    ]
+    if arguments.peer:
+        exported = str(arguments.out / "exported.model")
+        maceloop = Path(sys.executable).with_name("maceloop")
+        export = [maceloop, "export", arguments.model, "--format", "mace-torch", "--out", exported]
+        subprocess.run(export, check=True)
+        peer = [arguments.peer, "mace.calculators"]
+        found.append(("mace-torch", peer, exported, arguments.steps, []))
+    return found
+
+
+def line(found: dict) -> tuple[float, float]:
+    """Drift (meV/atom/ps) and fluctuation (meV/atom)."""
+    ps, energy = np.array(found["ps"]), np.array(found["meV_per_atom"])
+    slope, offset = np.polyfit(ps, energy, 1)
+    return slope, float(np.std(energy - slope * ps - offset))
+
+
+def picture(runs: dict[tuple[str, str], dict], path: Path) -> None:
+    """Total energies against time, one panel a precision."""
+    figure, axes = plt.subplots(1, len(DTYPES), figsize=(9, 3), sharey=True, layout="constrained")
+    for axis, dtype in zip(axes, DTYPES, strict=True):
+        for (side, of), found in runs.items():
+            if of == dtype:
+                energy = np.array(found["meV_per_atom"])
+                axis.plot(found["ps"], energy - energy[0], lw=0.6, label=side, alpha=0.8)
+        axis.set(title=dtype, xlabel="ps")
+        axis.legend()
+    axes[0].set_ylabel("total energy − first (meV/atom)")
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="folder of a trained model of H, C and O")
+    parser.add_argument("--peer", help="a Python with mace-torch")
     parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--torch-steps", type=int, default=2000)
+    parser.add_argument("--torch-steps", type=int, default=2000, help="of our slow path")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "nve")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    for dtype in (torch.float64, torch.float32):
-        model = load_model(arguments.model, dtype)
-        name = str(dtype).removeprefix("torch.")
-        for backend, steps in (("native", arguments.steps), ("torch", arguments.torch_steps)):
-            print(f"{name} {backend:6s} {run(model, backend, steps)}", flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    start(arguments.model, arguments.out / "start.xyz")
+    rows = [
+        "| precision | side | steps | drift, meV/atom/ps | fluctuation, meV/atom | K | ms a step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    runs = {}
+    for dtype in DTYPES:
+        for side, (python, module), model, steps, options in sides(arguments):
+            out = arguments.out / f"{side}_{dtype}.json"
+            command = [python, HERE / "side_by_side" / "nve.py", module, model]
+            command += [arguments.out / "start.xyz", str(steps), dtype, out, *options]
+            subprocess.run(command, check=True)
+            found = runs[side, dtype] = json.loads(out.read_text())
+            drift, fluctuation = line(found)
+            rows.append(
+                f"| {dtype} | {side} | {steps} | {drift:+.5f} | {fluctuation:.5f} "
+                f"| {found['kelvin']:.0f} | {found['ms_per_step']:.2f} |"
+            )
+            print(rows[-1], flush=True)
+    write_text(arguments.out / "nve.md", "\n".join(rows) + "\n")
+    write_json(arguments.out / "nve.json", {"rows": rows})
+    picture(runs, arguments.out / "nve.png")
 
 
 if __name__ == "__main__":
