@@ -5,7 +5,6 @@ that is not there gives None or an empty list: generation 0 has no models, and n
 has a frozen test set.
 """
 
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -249,17 +248,6 @@ def walkers_table(generations: list[Generation]) -> pd.DataFrame:
 def seconds_of(metrics: dict) -> float:
     """Wall time of one member's training as its metrics.json states it, 0 where it does not."""
     return float(metrics.get("wall_seconds", metrics.get("seconds", 0.0)))
-
-
-def without_passwords(value: Any) -> Any:
-    """``value`` with the password of every URI in it hidden."""
-    if isinstance(value, str):
-        return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", value)
-    if isinstance(value, dict):
-        return {key: without_passwords(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_passwords(item) for item in value]
-    return value
 
 
 def parity(frames: list[Atoms]) -> dict[str, np.ndarray]:

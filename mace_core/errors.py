@@ -1,4 +1,7 @@
-"""The one exception that is a message for a person."""
+"""The one exception that is a message for a person, and what messages must not say."""
+
+import re
+from typing import Any
 
 
 class UserError(Exception):
@@ -25,3 +28,14 @@ class UserError(Exception):
                 if line
             )
         )
+
+
+def without_passwords(value: Any) -> Any:
+    """``value`` with the password of every URI in it hidden."""
+    if isinstance(value, str):
+        return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", value)
+    if isinstance(value, dict):
+        return {key: without_passwords(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_passwords(item) for item in value]
+    return value

@@ -1,4 +1,4 @@
-"""`maceloop schema` and `maceloop doctor`: what can be configured, and whether it is right."""
+"""`maceloop schema`: what can be configured."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the subcommands."""
+    """Add the subcommand."""
 
     @app.command()
     def schema(
@@ -31,13 +31,3 @@ def register(app: typer.Typer) -> None:
         else:
             write_text(out, text)
             print(f"wrote {out}")
-
-    @app.command()
-    def doctor(
-        config: Annotated[Path, typer.Option(help="the campaign's YAML")],
-    ) -> None:
-        """Check a configuration, the engine and all files, before any compute."""
-        from mace_core.config import load_config
-        from mace_core.config.checks import doctor as examine
-
-        print("\n".join(examine(load_config(config))))

@@ -18,6 +18,7 @@ app = typer.Typer(
 #: Modules with a `register(app)`; each adds the subcommands of one room.
 ROOMS = (
     "config",
+    "doctor",
     "init",
     "loop",
     "train",

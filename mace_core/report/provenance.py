@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from mace_core.chronicle import Chronicle, without_passwords
+from mace_core.chronicle import Chronicle
+from mace_core.errors import without_passwords
 from mace_core.storage import sha256_file
 
 PACKAGES = (

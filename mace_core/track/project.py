@@ -8,9 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mace_core.chronicle import Chronicle, Generation, without_passwords
+from mace_core.chronicle import Chronicle, Generation
 from mace_core.config import Config
 from mace_core.conventions import MEV, Outcome
+from mace_core.errors import without_passwords
 from mace_core.storage import sha256_json
 from mace_core.track.records import (
     CONTENT,

@@ -18,9 +18,9 @@ from mace_core.chronicle import (
     Chronicle,
     Generation,
     generations_table,
-    without_passwords,
 )
 from mace_core.conventions import MEV
+from mace_core.errors import without_passwords
 from mace_core.storage import sha256_file, sha256_json
 
 #: Tags by which a run is found again, and by which it is known to be whole and up to date.

@@ -12,7 +12,8 @@ from ase.io import write
 
 from mace_core.cli import main
 from mace_core.config.campaign import parse_config
-from mace_core.config.checks import check, doctor
+from mace_core.config.checks import check
+from mace_core.doctor import examine
 from mace_core.errors import UserError
 
 
@@ -204,6 +205,10 @@ WRONG = {
         changed(METAL, tracking={"uri": "mlruns"}),
         ("tracking.uri", "mlruns", "sqlite:///mlflow.db"),
     ),
+    "tracking to a database without its driver": (
+        changed(METAL, tracking={"uri": "postgresql+nosuch://user:secret@host/mlflow"}),
+        ("tracking.uri", "user:***@host", "'nosuch' is not installed", "pip install nosuch"),
+    ),
     "budget below the start": (
         changed(METAL, stop={"max_labels": 20}),
         ("stop.max_labels", "20", "raise it to at least 50"),
@@ -358,8 +363,10 @@ def test_a_budget_may_be_lowered_to_end_a_campaign(tmp_path, files, no_worker):
     assert check(config, files).good
 
 
-def test_doctor_says_what_it_found(files):
-    lines = "\n".join(doctor(parse_config(MOLECULE, where="test"), files))
+def test_doctor_says_what_it_found(files, monkeypatch):
+    monkeypatch.chdir(files)
+    config = parse_config(MOLECULE, where="test")
+    lines = "\n".join(examine(config, label=False, forecast=False))
     for words in ("H2O", "pyscf (pyscf 2", "E0s of H, O", "sqlite:///mlflow.db", "device: cpu"):
         assert words in lines
 

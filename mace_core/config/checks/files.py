@@ -135,6 +135,11 @@ def _first_frame(key: str, path: str, base: Path, found: Findings) -> Atoms | No
     return read[0]
 
 
+def count_frames(path: str | Path) -> int:
+    """Frames of an extxyz file."""
+    return sum(1 for _ in _elements_in(Path(path)))
+
+
 def _elements_in(path: Path) -> Iterator[tuple[bool, set[str]]]:
     """Whether each frame of an extxyz file is a free atom, and its elements.
 

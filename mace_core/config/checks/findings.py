@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from mace_core.errors import UserError
+
 
 @dataclass
 class Findings:
@@ -23,6 +25,15 @@ class Findings:
 
     def problem(self, key: str, value: object, wrong: str, mend: str) -> None:
         self.problems.append(f"{key}: {value!r}: {wrong}\n    mend: {mend}")
+
+    def raise_problems(self) -> None:
+        """Raise :class:`UserError` with all problems, if there are any."""
+        if self.problems:
+            n = len(self.problems)
+            raise UserError(
+                f"{n} problem{'s' if n > 1 else ''} in the configuration:\n"
+                + "\n".join(f"  - {problem}" for problem in self.problems)
+            )
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Settings that are right one by one and wrong together, or on this machine."""
 
-import os
 import re
 import sys
 from importlib.util import find_spec
@@ -11,9 +10,6 @@ from ase.neighborlist import neighbor_list
 from mace_core.config.campaign import Config
 from mace_core.config.checks.findings import Findings, Frames, is_element, listed
 from mace_core.layout import Layout
-
-#: Stores that MLflow 3 takes; it refuses plain folders.
-_TRACKING = ("sqlite:", "postgresql", "mysql", "mssql", "http:", "https:", "databricks")
 
 
 def seed_options(config: Config, found: Findings, frames: Frames) -> None:
@@ -135,43 +131,6 @@ def _torch_has_cuda() -> bool:
         return False
     text = (Path(spec.origin).parent / "version.py").read_text()
     return re.search(r"^(cuda|hip)\b.*= *['\"]", text, re.MULTILINE) is not None
-
-
-def places(config: Config, base: Path, found: Findings) -> None:
-    """Whether results, labels and tracking lie where they may be written and kept."""
-    campaign = config.campaign
-    results, store = base / campaign.results_dir, base / campaign.label_store
-    for key, path in (("results_dir", results), ("label_store", store)):
-        value = getattr(campaign, key)
-        if path.exists() and not path.is_dir():
-            found.problem(f"campaign.{key}", value, "is a file", "name a folder")
-            continue
-        there = next(p for p in (path, *path.absolute().parents) if p.exists())
-        if not os.access(there, os.W_OK):
-            found.problem(
-                f"campaign.{key}", value, f"{there} is not writable", "name another folder"
-            )
-    if store.resolve().is_relative_to((results / campaign.name).resolve()):
-        found.problem(
-            "campaign.label_store",
-            campaign.label_store,
-            "lies in the campaign's results, which may be thrown away; labels never are",
-            "name a folder outside of results_dir, e.g. labels",
-        )
-    uri = config.tracking.uri
-    if not config.tracking.enabled:
-        found.good.append("tracking: off")
-    elif not uri.startswith(_TRACKING):
-        found.problem(
-            "tracking.uri",
-            uri,
-            "MLflow takes a database or a server, no plain folder",
-            "write e.g. sqlite:///mlflow.db, or http://host:5000",
-        )
-    elif find_spec("mlflow") is None:
-        found.problem("tracking.enabled", True, "mlflow is not installed", "pip install mlflow")
-    else:
-        found.good.append(f"tracking: {uri}")
 
 
 def budget(config: Config, base: Path, found: Findings, frames: Frames) -> None:
