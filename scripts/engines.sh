@@ -57,10 +57,14 @@ gpaw() {
   rm -f "$config"
 }
 
+cp2k() {
+  apt cp2k cp2k cp2k-data
+}
+
 for engine in "$@"; do
   case $engine in
-    espresso | gpaw) "$engine" ;;
-    *) sorry "$engine: unknown; one of: espresso gpaw" "$engine" ;;
+    espresso | gpaw | cp2k) "$engine" ;;
+    *) sorry "$engine: unknown; one of: espresso gpaw cp2k" "$engine" ;;
   esac
 done
 [ ${#failed[@]} = 0 ]

@@ -7,12 +7,14 @@ from pydantic import Field
 from mace_core.config.labellers.ase import ASELabeller
 from mace_core.config.labellers.base import LabellerBase
 from mace_core.config.labellers.command import CommandLabeller
+from mace_core.config.labellers.cp2k import CP2KLabeller
 from mace_core.config.labellers.emt import EMTLabeller
 from mace_core.config.labellers.pyscf import PySCFLabeller
 from mace_core.config.labellers.tblite import TBLiteLabeller
 
 __all__ = [
     "ASELabeller",
+    "CP2KLabeller",
     "CommandLabeller",
     "EMTLabeller",
     "Labeller",
@@ -22,6 +24,6 @@ __all__ = [
 ]
 
 Labeller = Annotated[
-    PySCFLabeller | TBLiteLabeller | EMTLabeller | ASELabeller | CommandLabeller,
+    PySCFLabeller | TBLiteLabeller | EMTLabeller | ASELabeller | CommandLabeller | CP2KLabeller,
     Field(discriminator="engine"),
 ]

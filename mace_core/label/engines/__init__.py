@@ -3,6 +3,7 @@
 from mace_core.config.labellers import (
     ASELabeller,
     CommandLabeller,
+    CP2KLabeller,
     EMTLabeller,
     LabellerBase,
     PySCFLabeller,
@@ -11,6 +12,7 @@ from mace_core.config.labellers import (
 from mace_core.label.engines.ase_calculator import ASEEngine
 from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
 from mace_core.label.engines.command import CommandEngine
+from mace_core.label.engines.cp2k import CP2KEngine
 from mace_core.label.engines.emt import EMTEngine
 from mace_core.label.engines.pyscf import PySCFEngine
 from mace_core.label.engines.tblite import TBLiteEngine
@@ -23,6 +25,7 @@ _ENGINES = {
     EMTLabeller: EMTEngine,
     ASELabeller: ASEEngine,
     CommandLabeller: CommandEngine,
+    CP2KLabeller: CP2KEngine,
 }
 
 
