@@ -233,23 +233,37 @@ def _native_predictions(bound: Bound, frames: Sequence[Atoms], stress: bool) -> 
         own = slice(start, start + len(atoms))
         start = own.stop
         node_energy, forces = out.node_energy[:, own], out.forces[:, own]
+        energy = node_energy.sum(axis=1)
         sigma = None
         if stress and atoms.pbc.all():
-            virial = out.virial[:, k].mean(axis=0)
-            sigma = full_3x3_to_voigt_6_stress((virial + virial.T) / (2 * atoms.get_volume()))
-        energy = node_energy.sum(axis=1)
-        single = len(energy) == 1
+            sigma = _mean(out.virial[:, k]) / _volume(atoms.cell.array)
+            sigma = ((sigma + sigma.T) / 2).ravel()[_VOIGT]
         predictions.append(
             Prediction(
-                energy=float(energy.mean()),
-                forces=forces[0] if single else forces.mean(axis=0),
-                node_energy=node_energy[0] if single else node_energy.mean(axis=0),
+                energy=float(_mean(energy)),
+                forces=_mean(forces),
+                node_energy=_mean(node_energy),
                 stress=sigma,
                 member_energy=energy,
                 member_forces=forces,
             )
         )
     return predictions
+
+
+#: Places of xx yy zz yz xz xy in a flat 3×3 matrix.
+_VOIGT = np.array([0, 4, 8, 5, 2, 1])
+
+
+def _mean(of_members: np.ndarray) -> np.ndarray:
+    """Over the first axis. A single model's step should not pay for a mean."""
+    return of_members[0] if len(of_members) == 1 else of_members.mean(axis=0)
+
+
+def _volume(cell: np.ndarray) -> float:
+    """Å³. In plain floats: numpy's determinant takes longer than a small system's forces may."""
+    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
+    return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
 
 
 def evaluate_frames(

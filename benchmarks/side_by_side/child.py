@@ -64,6 +64,11 @@ class Worker:
             CLEAR.write_text("5")
         return {"peak_MB": peak_memory()}
 
+    def search_again(self, name: str) -> dict:
+        """A step that looks for neighbours anew, which takes the most memory."""
+        self.opened[name].search_again()
+        return {"peak_MB": peak_memory()}
+
     def parts(self, name: str, n: int) -> dict:
         """Milliseconds of a step's parts, where the side knows them."""
         return self.opened[name].parts(n)

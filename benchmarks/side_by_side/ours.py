@@ -52,6 +52,10 @@ class MD:
         if self.several:
             self.spread = self.atoms.calc.results["forces_std"]
 
+    def search_again(self) -> None:
+        self.atoms.calc._follower.neighbours.pairs = None
+        self.step()
+
     def check(self) -> dict:
         found = {
             "energy": self.atoms.get_potential_energy(),

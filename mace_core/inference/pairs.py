@@ -119,18 +119,17 @@ class VerletList:
             self.pairs = None  # nothing is kept if the atoms are refused
             self.pairs = Pairs.build([atoms], self.cutoff + self.skin, self.elements)
             self.n_builds += 1
-            self._numbers, self._pbc = atoms.numbers.copy(), atoms.pbc.copy()
-            self._cell, self._positions = atoms.cell.array.copy(), atoms.positions.copy()
+            self._kind, self._positions = _kind(atoms), atoms.positions.copy()
         return self.pairs
 
     def _serves(self, atoms: Atoms) -> bool:
-        if (
-            len(atoms) != len(self._numbers)
-            or (atoms.numbers != self._numbers).any()
-            or (atoms.pbc != self._pbc).any()
-            or (atoms.cell.array != self._cell).any()
-        ):
+        if _kind(atoms) != self._kind:
             return False
         moved = atoms.positions - self._positions
         # Not "greater": positions that are not numbers have to be looked at again.
         return bool(np.einsum("ik,ik->i", moved, moved).max() <= (self.skin / 2) ** 2)
+
+
+def _kind(atoms: Atoms) -> tuple[bytes, bytes, bytes]:
+    """All that pairs depend on besides positions."""
+    return atoms.numbers.tobytes(), atoms.pbc.tobytes(), atoms.cell.array.tobytes()
