@@ -156,16 +156,13 @@ class Training:
 
 
 class Batch:
-    """Several frames evaluated in one call, neighbours included."""
+    """Several frames evaluated in one call, neighbours included: nothing is kept between calls."""
 
     def __init__(self, models: list[str], frames: str, dtype: str):
         self.frames = read(frames, ":")
         self.committee = Committee.load(models, dtype)
-        self.moves = [Moves(atoms, seed=k) for k, atoms in enumerate(self.frames)]
 
     def step(self) -> None:
-        for moves, atoms in zip(self.moves, self.frames, strict=True):
-            moves.move(atoms)
         self.predictions = self.committee.predict(self.frames, batch_size=len(self.frames))
 
     def check(self) -> dict:

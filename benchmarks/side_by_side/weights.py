@@ -24,7 +24,7 @@ MATERIALS = {"3BPA": ([1, 6, 7, 8], 16.5), "Si": ([14], 28.0)}
 #: Makes forces of first weights of order 1 eV/Å.
 SCALE = 20.0
 #: Atoms of cubic supercells of diamond.
-CELLS = {8 * n**3: n for n in range(1, 13)}
+CELLS = {8 * n**3: n for n in range(1, 15)}
 
 
 def architecture(configuration: str) -> Model:

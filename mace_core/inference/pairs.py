@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from mace_core.model.graph import neighbours, species_of
+from mace_core.model.graph import neighbours_of, species_of
 
 #: Atoms from which a frame is sorted in space, and the size of a place in it, Å.
 LARGE, BIN = 1000, 4.0
@@ -45,7 +45,7 @@ class Pairs:
         Raises:
             UserError: an element not among ``elements``; positions or cells that make no sense.
         """
-        species = np.concatenate([species_of(atoms.numbers, elements) for atoms in frames])
+        species = species_of(np.concatenate([atoms.numbers for atoms in frames]), elements)
         frame = np.repeat(np.arange(len(frames), dtype=np.int32), [len(a) for a in frames])
         n = len(species)
         near = np.concatenate([_along_curve(atoms) for atoms in frames])
@@ -53,7 +53,7 @@ class Pairs:
         rank = np.empty_like(order)
         rank[order] = np.arange(n)
         first_atom = np.cumsum([0, *map(len, frames)])
-        found = [neighbours(atoms, cutoff) for atoms in frames]
+        found = list(neighbours_of(frames, cutoff))
         receiver, sender = rank[
             np.concatenate([ij + a for (ij, _), a in zip(found, first_atom, strict=False)], axis=1)
         ]

@@ -1,15 +1,15 @@
 """Atoms and their neighbours as tensors, and several frames as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-import vesin
 from ase import Atoms
 from ase.data import chemical_symbols
 
 from mace_core.errors import UserError
+from mace_core.model.search import pairs_of
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,23 @@ def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: a periodic direction has no lattice vector, or positions are not numbers.
     """
+    return next(neighbours_of([atoms], r_max))
+
+
+def neighbours_of(frames: Sequence[Atoms], r_max: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """:func:`neighbours` of each frame in turn."""
+    cells = np.array([atoms.cell.array for atoms in frames])
+    periodic = np.array([atoms.pbc for atoms in frames])
+    flat = (np.abs(cells).sum(axis=2) < 1e-8) & periodic
+    finite = np.isfinite(np.concatenate([atoms.positions for atoms in frames]))
+    if flat.any() or not finite.all():
+        for atoms in frames:
+            _refuse(atoms)
+    return pairs_of(frames, r_max)
+
+
+def _refuse(atoms: Atoms) -> None:
+    """Say what is wrong with a frame, if anything is."""
     pbc = atoms.pbc
     if not np.isfinite(atoms.positions).all():
         lost = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
@@ -127,15 +144,12 @@ def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
             where=atoms.get_chemical_formula(),
         )
     cell = atoms.cell.array
-    if (np.linalg.norm(cell[pbc], axis=1) < 1e-8).any():
+    if (np.abs(cell[pbc]).sum(axis=1) < 1e-8).any():
         raise UserError(
             "the frame is periodic in a direction without a lattice vector",
             where=f"{atoms.get_chemical_formula()}, pbc {pbc.tolist()}, cell {cell.tolist()}",
             mend="set the cell, or pbc=False",
         )
-    finder = vesin.NeighborList(cutoff=r_max, full_list=True, sorted=True, n_threads=1)
-    i, j, S = finder.compute(points=atoms.positions, box=cell, periodic=pbc, quantities="ijS")
-    return np.stack([i, j]).astype(np.int64), S
 
 
 def reverse_edges(edge_index: np.ndarray, unit_shifts: np.ndarray) -> np.ndarray | None:

@@ -7,6 +7,7 @@ import torch
 
 from mace_core.model.initial import FirstWeights
 from mace_core.model.radial import SILU_FACTOR
+from mace_core.ops.radial_mlp import radial_mlp
 
 
 class LinearReadout(torch.nn.Module):
@@ -18,7 +19,7 @@ class LinearReadout(torch.nn.Module):
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         """[n_atoms, D, C] → [n_atoms, n_heads]; reads l = 0 only."""
-        return h[:, 0] @ (self.weight * len(self.weight) ** -0.5)
+        return radial_mlp(h[:, 0], [self.weight], [len(self.weight) ** -0.5])
 
 
 class MLPReadout(torch.nn.Module):
@@ -43,10 +44,10 @@ class MLPReadout(torch.nn.Module):
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         """[n_atoms, D, C] → [n_atoms, n_heads]; reads l = 0 only."""
-        hidden = h[:, 0] @ (self.weight_1 * len(self.weight_1) ** -0.5)
-        hidden = torch.nn.functional.silu(hidden)
-        weight = self.weight_2 * (SILU_FACTOR * len(self.weight_2) ** -0.5)
+        factors = len(self.weight_1) ** -0.5, SILU_FACTOR * len(self.weight_2) ** -0.5
         if self.n_heads == 1:
-            return hidden @ weight
+            return radial_mlp(h[:, 0], [self.weight_1, self.weight_2], factors)
+        hidden = torch.nn.functional.silu(h[:, 0] @ (self.weight_1 * factors[0]))
+        weight = self.weight_2 * factors[1]
         own = weight.unflatten(0, (self.n_heads, -1)).diagonal(dim1=0, dim2=2)  # [H, n_heads]
         return torch.einsum("nhu,uh->nh", hidden.unflatten(1, (self.n_heads, -1)), own)

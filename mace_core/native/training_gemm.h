@@ -39,10 +39,10 @@ class Packed {
   Buffer<T> data_;
 };
 
-// [MR, NV vectors] of C (+)= Σ_k A[i, k] B[k, :], A[i, k] at i * a_row + k * a_k; B packed.
+// [MR, NV vectors] of C (+)= Σ_k A[i, k] B[k, :], A[i, k] at i * a_row + k * a_k, B's rows at k * b_k.
 template <class T, int MR, int NV>
-MACELOOP_INLINE void tile(int64_t K, const T* A, int64_t a_row, int64_t a_k, const T* B, T* C,
-                      int64_t ldc, int64_t width, bool add) {
+MACELOOP_INLINE void tile(int64_t K, const T* A, int64_t a_row, int64_t a_k, const T* B,
+                          int64_t b_k, T* C, int64_t ldc, int64_t width, bool add) {
   using L = Wide<T>;
   using V = typename L::V;
   V sum[MR][NV];
@@ -53,7 +53,7 @@ MACELOOP_INLINE void tile(int64_t K, const T* A, int64_t a_row, int64_t a_k, con
   for (int64_t k = 0; k < K; ++k) {
     V b[NV];
 #pragma GCC unroll 4
-    for (int n = 0; n < NV; ++n) b[n] = *(const V*)(B + k * Packed<T>::columns + n * L::width);
+    for (int n = 0; n < NV; ++n) b[n] = L::load(B + k * b_k + n * L::width);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
       const T a = A[i * a_row + k * a_k];
@@ -80,34 +80,34 @@ MACELOOP_INLINE void tile(int64_t K, const T* A, int64_t a_row, int64_t a_k, con
 }
 
 template <class T, int NV>
-void panel_product(int64_t M, int64_t K, const T* A, int64_t a_row, int64_t a_k, const T* B, T* C,
-                   int64_t ldc, int64_t width, bool add) {
+void panel_product(int64_t M, int64_t K, const T* A, int64_t a_row, int64_t a_k, const T* B,
+                   int64_t b_k, T* C, int64_t ldc, int64_t width, bool add) {
   constexpr int MR = 6;
   int64_t i = 0;
   for (; i + MR <= M; i += MR)
-    tile<T, MR, NV>(K, A + i * a_row, a_row, a_k, B, C + i * ldc, ldc, width, add);
+    tile<T, MR, NV>(K, A + i * a_row, a_row, a_k, B, b_k, C + i * ldc, ldc, width, add);
   A += i * a_row;
   C += i * ldc;
   switch (M - i) {
-    case 5: return tile<T, 5, NV>(K, A, a_row, a_k, B, C, ldc, width, add);
-    case 4: return tile<T, 4, NV>(K, A, a_row, a_k, B, C, ldc, width, add);
-    case 3: return tile<T, 3, NV>(K, A, a_row, a_k, B, C, ldc, width, add);
-    case 2: return tile<T, 2, NV>(K, A, a_row, a_k, B, C, ldc, width, add);
-    case 1: return tile<T, 1, NV>(K, A, a_row, a_k, B, C, ldc, width, add);
+    case 5: return tile<T, 5, NV>(K, A, a_row, a_k, B, b_k, C, ldc, width, add);
+    case 4: return tile<T, 4, NV>(K, A, a_row, a_k, B, b_k, C, ldc, width, add);
+    case 3: return tile<T, 3, NV>(K, A, a_row, a_k, B, b_k, C, ldc, width, add);
+    case 2: return tile<T, 2, NV>(K, A, a_row, a_k, B, b_k, C, ldc, width, add);
+    case 1: return tile<T, 1, NV>(K, A, a_row, a_k, B, b_k, C, ldc, width, add);
   }
 }
 
 template <class T>
-void any_panel(int64_t M, int64_t K, const T* A, int64_t a_row, int64_t a_k, const T* B, T* C,
-               int64_t ldc, int64_t width, bool add) {
+void any_panel(int64_t M, int64_t K, const T* A, int64_t a_row, int64_t a_k, const T* B,
+               int64_t b_k, T* C, int64_t ldc, int64_t width, bool add) {
   constexpr int W = Wide<T>::width;
   constexpr int all = Packed<T>::vectors;
   if (width > 2 * W)
-    panel_product<T, all>(M, K, A, a_row, a_k, B, C, ldc, width, add);
+    panel_product<T, all>(M, K, A, a_row, a_k, B, b_k, C, ldc, width, add);
   else if (width > W)
-    panel_product<T, 2>(M, K, A, a_row, a_k, B, C, ldc, width, add);
+    panel_product<T, 2>(M, K, A, a_row, a_k, B, b_k, C, ldc, width, add);
   else
-    panel_product<T, 1>(M, K, A, a_row, a_k, B, C, ldc, width, add);
+    panel_product<T, 1>(M, K, A, a_row, a_k, B, b_k, C, ldc, width, add);
 }
 
 // C[M, N] (+)= A[M, K] B[K, N].
@@ -115,7 +115,7 @@ template <class T>
 void multiply(int64_t M, const T* A, int64_t lda, const Packed<T>& B, T* C, int64_t ldc,
               bool add = false) {
   for (int64_t n = 0; n < B.N; n += B.columns)
-    any_panel(M, B.K, A, lda, 1, B.panel(n), C + n, ldc,
+    any_panel(M, B.K, A, lda, 1, B.panel(n), B.columns, C + n, ldc,
               std::min<int64_t>(B.columns, B.N - n), add);
 }
 
@@ -123,23 +123,18 @@ void multiply(int64_t M, const T* A, int64_t lda, const Packed<T>& B, T* C, int6
 template <class T>
 void multiply_transposed(int64_t M, int64_t K, int64_t N, const T* A, int64_t lda, const T* B,
                          int64_t ldb, T* C, int64_t ldc) {
-  constexpr int64_t rows = 128;
-  Packed<T> block(rows, Packed<T>::columns);
+  constexpr int64_t rows = 128, columns = Packed<T>::columns;
   for (int64_t m = 0; m < M; m += rows) {
     const int64_t n_rows = std::min(rows, M - m);
-    for (int64_t n = 0; n < N; n += block.columns) {
-      const int64_t width = std::min<int64_t>(block.columns, N - n);
-      T* out = block.panel(0);
-      for (int64_t k = 0; k < n_rows; ++k, out += block.columns) {
-        const T* row = B + (m + k) * ldb + n;
-        if (width == block.columns) {
-          for (int i = 0; i < block.columns; i += kLanes<T>) store(out + i, load_unaligned(row + i));
-        } else {
-          for (int64_t i = 0; i < block.columns; ++i) out[i] = i < width ? row[i] : T(0);
-        }
-      }
-      any_panel(K, n_rows, A + m * lda, 1, lda, block.panel(0), C + n, ldc, width, true);
-    }
+    const T *const a = A + m * lda, *const b = B + m * ldb;
+    int64_t n = 0;
+    // Whole panels are read where they are.
+    for (; n + columns <= N; n += columns)
+      any_panel(K, n_rows, a, 1, lda, b + n, ldb, C + n, ldc, columns, true);
+    if (n == N) continue;
+    Packed<T> rest(n_rows, N - n);
+    rest.fill(b + n, ldb, 1);
+    any_panel(K, n_rows, a, 1, lda, rest.panel(0), columns, C + n, ldc, N - n, true);
   }
 }
 

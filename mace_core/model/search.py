@@ -1,0 +1,70 @@
+"""Pairs of neighbours of many frames, by vesin's C functions.
+
+What they find is what ``vesin.NeighborList`` finds. Called directly because its way from C to numpy
+takes longer than the search itself in frames of ten atoms, of which a batch may have hundreds.
+"""
+
+import ctypes
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from ase import Atoms
+from vesin._c_api import VesinCPU, VesinDevice, VesinNeighborList, VesinOptions
+from vesin._c_lib import get_library
+
+
+def pairs_of(frames: Sequence[Atoms], cutoff: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs within ``cutoff`` of each frame in turn, each in both directions, sorted by i.
+
+    Args:
+        frames: with finite positions, and a lattice vector in each periodic direction.
+        cutoff: Å.
+
+    Yields:
+        edge_index [2, n_edges] and unit shifts S [n_edges, 3].
+
+    Raises:
+        RuntimeError: what vesin says.
+    """
+    options = VesinOptions(cutoff=cutoff, full=True, sorted=True, n_threads=1, return_shifts=True)
+    device, found, message = VesinDevice(VesinCPU, 0), VesinNeighborList(), ctypes.c_char_p()
+    try:
+        for atoms in frames:
+            positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
+            cell = np.ascontiguousarray(atoms.cell.array, dtype=np.float64)
+            periodic = np.ascontiguousarray(atoms.pbc, dtype=np.bool_)
+            status = _search()(
+                positions.ctypes.data,
+                len(positions),
+                cell.ctypes.data,
+                periodic.ctypes.data,
+                device,
+                options,
+                ctypes.byref(found),
+                ctypes.byref(message),
+            )
+            if status != 0:
+                raise RuntimeError((message.value or b"vesin failed").decode())
+            yield (
+                _copy(found.pairs, found.length, 2, np.int64).T.copy(),
+                _copy(found.shifts, found.length, 3, np.int32),
+            )
+    finally:
+        get_library().vesin_free(found)
+
+
+@functools.cache
+def _search() -> Callable[..., int]:
+    """``vesin_neighbors``, taking addresses."""
+    address, options = ctypes.c_void_p, [VesinDevice, VesinOptions]
+    results = [ctypes.POINTER(VesinNeighborList), ctypes.POINTER(ctypes.c_char_p)]
+    arguments = [address, ctypes.c_size_t, address, address, *options, *results]
+    return ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(("vesin_neighbors", get_library()))
+
+
+def _copy(pointer, n: int, width: int, dtype: type) -> np.ndarray:
+    """[n, width] from what lies at ``pointer``."""
+    size = n * width * np.dtype(dtype).itemsize
+    content = ctypes.string_at(pointer, size) if size else b""
+    return np.frombuffer(content, dtype).reshape(n, width)
