@@ -11,6 +11,7 @@ from mace_core.config.labellers.cp2k import CP2KLabeller
 from mace_core.config.labellers.emt import EMTLabeller
 from mace_core.config.labellers.pyscf import PySCFLabeller
 from mace_core.config.labellers.tblite import TBLiteLabeller
+from mace_core.config.labellers.vasp import VASPLabeller
 
 __all__ = [
     "ASELabeller",
@@ -21,9 +22,16 @@ __all__ = [
     "LabellerBase",
     "PySCFLabeller",
     "TBLiteLabeller",
+    "VASPLabeller",
 ]
 
 Labeller = Annotated[
-    PySCFLabeller | TBLiteLabeller | EMTLabeller | ASELabeller | CommandLabeller | CP2KLabeller,
+    PySCFLabeller
+    | TBLiteLabeller
+    | EMTLabeller
+    | ASELabeller
+    | CommandLabeller
+    | CP2KLabeller
+    | VASPLabeller,
     Field(discriminator="engine"),
 ]

@@ -8,6 +8,7 @@ from mace_core.config.labellers import (
     LabellerBase,
     PySCFLabeller,
     TBLiteLabeller,
+    VASPLabeller,
 )
 from mace_core.label.engines.ase_calculator import ASEEngine
 from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
@@ -16,6 +17,7 @@ from mace_core.label.engines.cp2k import CP2KEngine
 from mace_core.label.engines.emt import EMTEngine
 from mace_core.label.engines.pyscf import PySCFEngine
 from mace_core.label.engines.tblite import TBLiteEngine
+from mace_core.label.engines.vasp import VASPEngine
 
 __all__ = ["Engine", "NotConverged", "Refused", "Result", "engine_for"]
 
@@ -26,6 +28,7 @@ _ENGINES = {
     ASELabeller: ASEEngine,
     CommandLabeller: CommandEngine,
     CP2KLabeller: CP2KEngine,
+    VASPLabeller: VASPEngine,
 }
 
 
