@@ -165,11 +165,14 @@ def _md(config: Config, frames: Sequence[Atoms], model: Path) -> float:
 
 
 def _steps(config: Config, atoms: Atoms, calculator: MACECalculator) -> float:
-    """Seconds of a step; longer and longer walks until one is long enough."""
+    """Seconds of a step; longer and longer walks until one is long enough.
+
+    The first one is not timed: it makes tables and loads what it needs.
+    """
     start = atoms.copy()
     start.info = {CHARGE: atoms.info[CHARGE], SPIN: atoms.info[SPIN]}
     temperature = min(config.explore.temperatures)
-    seconds, n = np.inf, 5
+    warm, n = False, 5
     while True:
         settings = config.explore.model_copy(
             update={"steps": n, "save_interval": n, "max_force_error": 1e9}
@@ -178,7 +181,9 @@ def _steps(config: Config, atoms: Atoms, calculator: MACECalculator) -> float:
         done = walk(start, calculator, settings, temperature, np.random.default_rng(0)).end_step
         wall = time.perf_counter() - began
         # A model of made-up labels may run away: then the steps so far have to do.
-        seconds = wall / (done + 1)
-        if wall >= _LONG_ENOUGH or done < n or n >= _MOST_STEPS:
-            return seconds
-        n = min(_MOST_STEPS, max(2 * n, int(n * _LONG_ENOUGH / wall) + 1))
+        if not warm:
+            warm = True
+        elif wall >= _LONG_ENOUGH or done < n or n >= _MOST_STEPS:
+            return wall / (done + 1)
+        else:
+            n = min(_MOST_STEPS, max(2 * n, int(n * _LONG_ENOUGH / wall) + 1))
