@@ -1,4 +1,4 @@
-"""`maceloop track`: project a campaign to MLflow."""
+"""`maceloop track` and `maceloop sync`: project a campaign to MLflow."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the subcommand."""
+    """Add the subcommands."""
 
     @app.command()
     def track(
@@ -29,7 +29,24 @@ def register(app: typer.Typer) -> None:
         if out is not None:
             write_json(out, result)
         if result["synced"]:
-            new = ", ".join(result["created"]) or "nothing new"
-            print(f"tracked in {result['uri']}: {new} · {result['view']}")
+            print(_said(result))
         elif result["reason"] == "disabled":
             print("tracking is disabled")
+
+    @app.command()
+    def sync(
+        config: Annotated[Path, typer.Option(help="the campaign's YAML")],
+    ) -> None:
+        """Bring MLflow up to date with a campaign's files, e.g. after its server was down.
+
+        Fails where the store cannot be written; what is there already stays as it is.
+        """
+        from mace_core.config import load_settings
+        from mace_core.track import sync as run
+
+        print(_said(run(load_settings(config))))
+
+
+def _said(result: dict) -> str:
+    new = ", ".join(result["created"]) or "nothing new"
+    return f"tracked in {result['uri']}: {new} · {result['view']}"

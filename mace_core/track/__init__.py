@@ -1,5 +1,5 @@
 """MLflow's view of a campaign: projected from the files on disk, which never depend on it."""
 
-from mace_core.track.project import track
+from mace_core.track.project import sync, track
 
-__all__ = ["track"]
+__all__ = ["sync", "track"]

@@ -97,10 +97,12 @@ def _connect(uri: str, where: str) -> None:
 
 
 def _write_and_delete(client, tracking: Tracking) -> None:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    # Where artifacts go is fixed with an experiment: through a server and without, it differs.
+    name = EXPERIMENT + ("-database" if is_database(tracking.uri) else "")
+    experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        root = artifact_root(tracking, EXPERIMENT)
-        experiment_id = client.create_experiment(EXPERIMENT, artifact_location=root)
+        root = artifact_root(tracking, name)
+        experiment_id = client.create_experiment(name, artifact_location=root)
     else:
         experiment_id = experiment.experiment_id
         if experiment.lifecycle_stage != "active":

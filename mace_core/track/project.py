@@ -11,8 +11,9 @@ from filelock import FileLock
 from mace_core.chronicle import Chronicle, Generation
 from mace_core.config import Config
 from mace_core.conventions import MEV, Outcome
-from mace_core.errors import without_passwords
-from mace_core.storage import sha256_json
+from mace_core.errors import UserError, without_passwords
+from mace_core.layout import Layout
+from mace_core.storage import read_json, sha256_json, write_json
 from mace_core.track.records import (
     CONTENT,
     KEY,
@@ -34,7 +35,7 @@ _STATUS = {
 }
 
 
-def track(config: Config, through: int | None = None) -> dict:
+def track(config: Config, through: int | None = None, *, quiet: bool = False) -> dict:
     """Bring MLflow up to date with all assessed generations up to ``through``.
 
     Nothing computed depends on MLflow: whatever goes wrong with it becomes a line on stderr and a
@@ -43,6 +44,7 @@ def track(config: Config, through: int | None = None) -> dict:
     Args:
         config: the campaign's configuration.
         through: last generation to project; None means all assessed ones.
+        quiet: leave out the line.
 
     Returns:
         ``{"synced": True, "experiment_id", "created", "unchanged", "view", …}`` or
@@ -58,12 +60,40 @@ def track(config: Config, through: int | None = None) -> dict:
             return _Projection(chronicle).run()
     except Exception as err:
         reason = _one_line(err)
-        print(
-            f"maceloop: not tracked in {without_passwords(config.tracking.uri)}: {reason} "
-            "(nothing is lost: the next `maceloop track` catches up)",
-            file=sys.stderr,
-        )
+        if not quiet:
+            print(
+                f"maceloop: not tracked in {without_passwords(config.tracking.uri)}: {reason} "
+                "(nothing is lost: the next generation, or `maceloop sync`, catches up)",
+                file=sys.stderr,
+            )
         return {"synced": False, "reason": reason}
+
+
+def sync(config: Config) -> dict:
+    """:func:`track` for all generations, asked for by a person: what goes wrong is an error.
+
+    Each generation's ``tracked.json`` is brought up to date as well.
+
+    Raises:
+        UserError: tracking is off, nothing is assessed, or the store could not be written.
+    """
+    result = track(config, quiet=True)
+    if not result["synced"]:
+        off = result["reason"] == "disabled"
+        raise UserError(
+            "tracking.enabled: false: there is nothing to bring up to date"
+            if off
+            else f"not in step with {without_passwords(config.tracking.uri)}: {result['reason']}",
+            mend="set tracking.enabled: true"
+            if off
+            else "`maceloop doctor` looks at the tracking store; nothing is lost meanwhile",
+        )
+    layout = Layout(config.campaign.results_dir, config.campaign.name)
+    for g in result["generations"]:
+        told = layout.tracked(g)
+        if told.is_file() and not read_json(told).get("synced"):
+            write_json(told, result)
+    return result
 
 
 @dataclass
