@@ -71,7 +71,10 @@ WRONG = {
     ),
     "name missing": (METAL | {"campaign": {}}, ("campaign.name: missing", "maceloop schema")),
     "nothing to start from": (METAL | {"seed": {}}, ("seed.structures", "data.labelled")),
-    "unknown engine": (METAL | {"labeller": {"engine": "vasp"}}, ("labeller", "vasp", "pyscf")),
+    "unknown engine": (
+        METAL | {"labeller": {"engine": "gaussian"}},
+        ("labeller", "gaussian", "pyscf"),
+    ),
     "structure missing": (
         changed(METAL, seed={"structures": ["gone.xyz"]}),
         ("seed.structures.0", "gone.xyz", "check the path"),
