@@ -296,7 +296,7 @@ def _check_installed(settings: LabellerBase) -> None:
             raise UserError(
                 f"labeller.engine: {settings.engine!r} needs the Python module {module!r}, "
                 "which is not installed",
-                mend=f"pip install {package}",
+                mend=settings.INSTALL or f"pip install {package}",
             )
 
 

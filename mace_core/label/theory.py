@@ -48,7 +48,7 @@ def versions(settings: LabellerBase) -> dict[str, str]:
         except PackageNotFoundError:
             raise UserError(
                 f"labeller.engine: {settings.engine!r} needs {name}, which is not installed",
-                mend=f"pip install {name}",
+                mend=settings.INSTALL or f"pip install {name}",
             ) from None
     for name in settings.optional_distributions:
         with contextlib.suppress(PackageNotFoundError):

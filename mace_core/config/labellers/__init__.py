@@ -9,6 +9,8 @@ from mace_core.config.labellers.base import LabellerBase
 from mace_core.config.labellers.command import CommandLabeller
 from mace_core.config.labellers.cp2k import CP2KLabeller
 from mace_core.config.labellers.emt import EMTLabeller
+from mace_core.config.labellers.espresso import EspressoLabeller
+from mace_core.config.labellers.gpaw import GPAWLabeller
 from mace_core.config.labellers.pyscf import PySCFLabeller
 from mace_core.config.labellers.tblite import TBLiteLabeller
 from mace_core.config.labellers.vasp import VASPLabeller
@@ -18,6 +20,8 @@ __all__ = [
     "CP2KLabeller",
     "CommandLabeller",
     "EMTLabeller",
+    "EspressoLabeller",
+    "GPAWLabeller",
     "Labeller",
     "LabellerBase",
     "PySCFLabeller",
@@ -28,10 +32,12 @@ __all__ = [
 Labeller = Annotated[
     PySCFLabeller
     | TBLiteLabeller
+    | EspressoLabeller
+    | GPAWLabeller
+    | CP2KLabeller
+    | VASPLabeller
     | EMTLabeller
     | ASELabeller
-    | CommandLabeller
-    | CP2KLabeller
-    | VASPLabeller,
+    | CommandLabeller,
     Field(discriminator="engine"),
 ]

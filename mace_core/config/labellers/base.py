@@ -16,6 +16,8 @@ class LabellerBase(BaseModel):
     )
     #: Modules that must be importable, and the pip name that brings each.
     REQUIRES: ClassVar[dict[str, str]] = {}
+    #: How to install them, where `pip install` alone may not do.
+    INSTALL: ClassVar[str] = ""
     #: Frames it can label: "none", "partial" or "full" periodicity.
     PERIODICITY: ClassVar[frozenset[str]] = frozenset({"none", "partial", "full"})
 

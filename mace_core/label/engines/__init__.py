@@ -5,6 +5,8 @@ from mace_core.config.labellers import (
     CommandLabeller,
     CP2KLabeller,
     EMTLabeller,
+    EspressoLabeller,
+    GPAWLabeller,
     LabellerBase,
     PySCFLabeller,
     TBLiteLabeller,
@@ -15,6 +17,8 @@ from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
 from mace_core.label.engines.command import CommandEngine
 from mace_core.label.engines.cp2k import CP2KEngine
 from mace_core.label.engines.emt import EMTEngine
+from mace_core.label.engines.espresso import EspressoEngine
+from mace_core.label.engines.gpaw import GPAWEngine
 from mace_core.label.engines.pyscf import PySCFEngine
 from mace_core.label.engines.tblite import TBLiteEngine
 from mace_core.label.engines.vasp import VASPEngine
@@ -24,6 +28,8 @@ __all__ = ["Engine", "NotConverged", "Refused", "Result", "engine_for"]
 _ENGINES = {
     PySCFLabeller: PySCFEngine,
     TBLiteLabeller: TBLiteEngine,
+    EspressoLabeller: EspressoEngine,
+    GPAWLabeller: GPAWEngine,
     EMTLabeller: EMTEngine,
     ASELabeller: ASEEngine,
     CommandLabeller: CommandEngine,

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from abc import abstractmethod
 from functools import cache
 from pathlib import Path
@@ -97,15 +98,20 @@ def find_program(command: str, setting: str, mend: str) -> Path:
 
 @cache
 def output_of(command: str, limit: float = 60.0) -> str:
-    """What a command prints, with errors; its exit code does not matter. Run once a process."""
-    try:
-        return subprocess.run(
-            shlex.split(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=limit,
-            check=False,
-        ).stdout.decode(errors="replace")
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
+    """What a command prints, with errors; its exit code does not matter. Run once a process.
+
+    In a folder of its own, because programs without input leave files behind.
+    """
+    with tempfile.TemporaryDirectory(prefix="maceloop-ask-") as folder:
+        try:
+            return subprocess.run(
+                shlex.split(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                timeout=limit,
+                check=False,
+            ).stdout.decode(errors="replace")
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
