@@ -27,6 +27,7 @@ ROOMS = (
     "seed",
     "explore",
     "label",
+    "check_labeller",
     "assess",
     "track",
     "report",

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from mace_core.config import sections as s
-from mace_core.config.labellers import Labeller
+from mace_core.config.labellers import Labeller, LabellerBase
 from mace_core.errors import UserError
 
 
@@ -48,12 +48,39 @@ class Config(s.Section):
         return -(-(self.select.max_frames + self.select.audit_frames) // self.label.batch_size)
 
 
+class _LabellerOnly(s.Section):
+    """A file that is about an engine and nothing else."""
+
+    labeller: Labeller
+
+
 def load_config(path: str | Path) -> Config:
     """The configuration in a YAML file.
 
     Raises:
         UserError: all that is wrong with it, each with key, value and mend.
     """
+    return parse_config(_mapping(path), where=str(path))
+
+
+def load_labeller(path: str | Path) -> tuple[LabellerBase, Config | None]:
+    """The labeller in a campaign's YAML or plan.json, or in a YAML that has nothing else.
+
+    Returns:
+        Its settings, and the configuration where there is more of it.
+
+    Raises:
+        UserError: as :func:`load_config`.
+    """
+    if Path(path).suffix != ".json":
+        values = _mapping(path)
+        if set(values) == {"labeller"}:
+            return _validated(_LabellerOnly, values, str(path)).labeller, None
+    config = load_settings(path)
+    return config.labeller, config
+
+
+def _mapping(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no such configuration file: {path}", mend="give --configfile PATH")
@@ -63,7 +90,7 @@ def load_config(path: str | Path) -> Config:
         raise UserError(f"not YAML: {err}", where=str(path)) from err
     if not isinstance(values, dict):
         raise UserError("the configuration is empty or not a mapping", where=str(path))
-    return parse_config(values, where=str(path))
+    return values
 
 
 def load_settings(path: str | Path) -> Config:
@@ -77,8 +104,12 @@ def load_settings(path: str | Path) -> Config:
 
 def parse_config(values: dict[str, Any], where: str) -> Config:
     """``values`` as a :class:`Config`; raises :class:`UserError`."""
+    return _validated(Config, values, where)
+
+
+def _validated(kind: type[s.Section], values: dict[str, Any], where: str) -> Any:
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as err:
         problems = [_problem(item) for item in err.errors()]
         raise UserError(

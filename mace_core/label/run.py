@@ -3,7 +3,7 @@
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -72,6 +72,8 @@ def label_frames(
     threads: int = 1,
     report: Callable[[list[Labelled], int], None] = lambda done, total: None,
     stale_after: float = STALE_AFTER,
+    rungs: Sequence[str] | None = None,
+    scratch: Path | None = None,
 ) -> list[Labelled]:
     """Label frames, whatever happens to single ones of them.
 
@@ -87,6 +89,8 @@ def label_frames(
         threads: of the engine.
         report: called with what is done and the number of different frames, about once a second.
         stale_after: seconds after which the claim of a process that stopped counts no more.
+        rungs: of the engine's retry ladder, in place of all of them.
+        scratch: folder in which the attempts run; the system's one for temporary files if None.
 
     Returns:
         One outcome a frame, in their order.
@@ -122,7 +126,8 @@ def label_frames(
         claims.beat()
         report(list(done.values()), total)
 
-    bench = _Bench(settings, store, threads, meanwhile)
+    ladder = engine_for(settings).RUNGS if rungs is None else tuple(rungs)
+    bench = _Bench(settings, store, ladder, lambda: Session(threads, meanwhile, scratch))
     try:
         while pending:
             idle = True
@@ -179,11 +184,10 @@ class _Bench:
         self,
         settings: LabellerBase,
         store: LabelStore,
-        threads: int,
-        while_waiting: Callable[[], None],
+        rungs: Sequence[str],
+        start: Callable[[], Session],
     ):
-        self.settings, self.store, self.threads = settings, store, threads
-        self.while_waiting = while_waiting
+        self.settings, self.store, self.rungs, self.start = settings, store, rungs, start
         self.session: Session | None = None
 
     def close(self) -> None:
@@ -197,7 +201,7 @@ class _Bench:
         folders: list[Path] = []
         outcome: dict[str, Any] = {}
         cpu_seconds = 0.0
-        for rung in engine_for(self.settings).RUNGS:
+        for rung in self.rungs:
             session = self._session()
             folder = session.scratch / f"{frame.info[FRAME_ID]}-{rung}"
             folder.mkdir()
@@ -269,7 +273,7 @@ class _Bench:
         if self.session is not None and self.session.ended:
             self.close()
         if self.session is None:
-            self.session = Session(self.threads, self.while_waiting)
+            self.session = self.start()
             _start(self.session, self.settings, ())
         return self.session
 

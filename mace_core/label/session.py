@@ -39,10 +39,16 @@ class Session:
     Args:
         threads: of the engine; set before the worker imports numpy.
         while_waiting: called about once a second while the worker computes.
+        root: where the scratch folder is made; the system's folder for temporary files if None.
     """
 
-    def __init__(self, threads: int, while_waiting: Callable[[], None] = lambda: None):
-        self.scratch = Path(tempfile.mkdtemp(prefix="maceloop-label-"))
+    def __init__(
+        self,
+        threads: int,
+        while_waiting: Callable[[], None] = lambda: None,
+        root: Path | None = None,
+    ):
+        self.scratch = Path(tempfile.mkdtemp(prefix="maceloop-label-", dir=root))
         self.while_waiting = while_waiting
         self._log = self.scratch / "worker.txt"
         self._received = b""

@@ -59,6 +59,10 @@ class ASELabeller(LabellerBase):
     def knows_spin(self) -> bool:
         return bool(mentioned(self.kwargs) & {"$spin", "$multiplicity"})
 
+    def lacking(self) -> "tuple[ASELabeller, str]":
+        missing = self.model_copy(update={"calculator": "no_such_package.calculator:Thing"})
+        return missing, "a calculator that is not there"
+
 
 def mentioned(value: Any) -> set[str]:
     """The placeholders in keyword arguments, at any depth."""

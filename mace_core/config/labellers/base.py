@@ -54,3 +54,11 @@ class LabellerBase(BaseModel):
     def counts_electrons(self) -> bool:
         """Whether it refuses a spin that the number of electrons does not allow."""
         return False
+
+    def unconverging(self) -> "LabellerBase | None":
+        """These settings with an SCF that cannot converge, where the engine can be told so."""
+        return None
+
+    def lacking(self) -> "tuple[LabellerBase, str] | None":
+        """These settings with an ingredient that is not there, and which one it is."""
+        return None

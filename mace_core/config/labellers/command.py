@@ -66,3 +66,7 @@ class CommandLabeller(LabellerBase):
             except ValueError as err:
                 raise ValueError(f"{line!r} cannot be split into words: {err}") from None
         return commands
+
+    def lacking(self) -> "tuple[CommandLabeller, str]":
+        missing = self.model_copy(update={"command": ["no-such-program {in} {out}"]})
+        return missing, "a program that is not there"

@@ -47,3 +47,9 @@ class PySCFLabeller(LabellerBase):
     @property
     def counts_electrons(self) -> bool:
         return True
+
+    def unconverging(self) -> "PySCFLabeller":
+        return self.model_copy(update={"max_cycle": 1})
+
+    def lacking(self) -> "tuple[PySCFLabeller, str]":
+        return self.model_copy(update={"basis": "no-such-basis"}), "a basis set of no element"

@@ -25,3 +25,6 @@ class TBLiteLabeller(LabellerBase):
     @property
     def counts_electrons(self) -> bool:
         return True
+
+    def unconverging(self) -> "TBLiteLabeller":
+        return self.model_copy(update={"max_iterations": 1})
