@@ -34,9 +34,10 @@ def charge(subject: Subject, probe: Probe) -> Finding:
         low, high = t.IONISATION
         if not low <= change <= high:
             return failed(
-                f"ionisation energy {change:.4g} eV: no molecule's is outside {low:g} to {high:g}",
-                "return the energy in eV (Hartree is 27.2 eV), and see whether 'charge' is taken "
-                "with its sign: +1 is one electron less",
+                f"ionisation energy {change:.4g} eV: no molecule's is outside {low:g} to {high:g}; "
+                "the charge is ignored or has the wrong sign, or the energy is not in eV",
+                "see whether 'charge' reaches the program (+1 is one electron less), and return "
+                "the energy in eV (Hartree is 27.2 eV)",
                 value=change,
                 unit="eV",
             )
