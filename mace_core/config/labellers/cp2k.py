@@ -159,6 +159,12 @@ class CP2KLabeller(LabellerBase):
             raise ValueError("dispersion needs dispersion_functional where xc is null")
         return self
 
+    def unconverging(self) -> "CP2KLabeller":
+        return self.model_copy(update={"max_scf": 1})
+
+    def lacking(self) -> "tuple[CP2KLabeller, str]":
+        return self.model_copy(update={"basis": "NO-SUCH-BASIS"}), "a basis set that is not there"
+
     @property
     def counts_electrons(self) -> bool:
         return self.electronic_temperature is None

@@ -151,6 +151,14 @@ class EspressoLabeller(LabellerBase):
             raise ValueError("starting_magnetization is given, but nspin is 1: set nspin to 2")
         return self
 
+    def unconverging(self) -> "EspressoLabeller":
+        return self.model_copy(update={"electron_maxstep": 1})
+
+    def lacking(self) -> "tuple[EspressoLabeller, str]":
+        return self.model_copy(
+            update={"pseudo_dir": "no-such-folder"}
+        ), "a folder without pseudopotentials"
+
     @property
     def counts_electrons(self) -> bool:
         return self.smearing == "none"

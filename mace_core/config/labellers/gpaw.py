@@ -84,6 +84,14 @@ class GPAWLabeller(LabellerBase):
     def optional_distributions(self) -> list[str]:
         return ["gpaw-data"]
 
+    def unconverging(self) -> "GPAWLabeller":
+        return self.model_copy(update={"maxiter": 1})
+
+    def lacking(self) -> "tuple[GPAWLabeller, str]":
+        return self.model_copy(
+            update={"setups": "no-such-setup"}
+        ), "PAW datasets that are not there"
+
     @property
     def counts_electrons(self) -> bool:
         return self.smearing == "none"
