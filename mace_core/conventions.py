@@ -41,6 +41,7 @@ LABEL_STATUS = "label_status"  # a LabelStatus
 LABEL_REASON = "label_reason"  # not there for converged labels
 LABEL_COMPUTED = "label_computed"  # whether that call computed it, or found it in the store
 LABEL_SECONDS = "label_seconds"  # wall time of all attempts
+LABEL_RUNG = "label_rung"  # of the retry ladder: which one gave the label
 LABEL_THEORY = "label_theory"  # "theory-" and the theory id
 
 MEV = 1e-3  # eV in one meV

@@ -1,5 +1,6 @@
 """`maceloop label` and `maceloop merge-labels`."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -36,9 +37,17 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Merge label batches; fails unless exactly the selected frames were labelled."""
         from mace_core.label.merge import merge_labels
+        from mace_core.label.run import FIRST_RUNG
         from mace_core.storage import read_json, write_json
 
         merged = merge_labels(read_json(plan), frames, batches or [])
         write_json(out, merged)
         counts = ", ".join(f"{n} {status}" for status, n in merged["counts"].items()) or "none"
-        print(f"gen {merged['generation']} · labels · {counts} · {merged['wall_seconds']:.0f} s")
+        rungs = Counter(
+            label["rung"]
+            for label in merged["labels"]
+            if label["status"] == "converged" and label["rung"] not in (None, FIRST_RUNG)
+        )
+        later = "".join(f", {n} by rung {rung}" for rung, n in sorted(rungs.items()))
+        seconds = merged["wall_seconds"]
+        print(f"gen {merged['generation']} · labels · {counts}{later} · {seconds:.0f} s")

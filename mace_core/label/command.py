@@ -10,7 +10,7 @@ from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import LabelStatus
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
-from mace_core.label.run import Labelled, label_frames, labelled_frame
+from mace_core.label.run import Labelled, label_frames, labelled_frame, later_rungs
 from mace_core.label.store import LabelStore
 from mace_core.label.theory import versions
 from mace_core.progress import Progress
@@ -66,7 +66,9 @@ def _tally(done: list[Labelled]) -> str:
     counts.pop(LabelStatus.CONVERGED, None)
     stored = sum(not outcome.computed for outcome in done)
     parts = [f"{stored} from the store"] if stored else []
-    return " · ".join(parts + [f"{n} {status}" for status, n in sorted(counts.items())])
+    parts += [f"{n} {status}" for status, n in sorted(counts.items())]
+    rungs = later_rungs(outcome.record for outcome in done)
+    return " · ".join(parts + [f"{n} by rung {rung}" for rung, n in sorted(rungs.items())])
 
 
 def _slice(batch: str | None) -> slice:

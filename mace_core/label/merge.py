@@ -12,6 +12,7 @@ from mace_core.conventions import (
     GROUP,
     LABEL_COMPUTED,
     LABEL_REASON,
+    LABEL_RUNG,
     LABEL_SECONDS,
     LABEL_STATUS,
     LABEL_THEORY,
@@ -62,6 +63,7 @@ def merge_labels(
                 "group": atoms.info.get(GROUP),
                 "walker": atoms.info.get(WALKER),
                 "why_picked": atoms.info.get(WHY_PICKED),
+                "rung": outcome.get(LABEL_RUNG),
                 "wall_seconds": float(outcome[LABEL_SECONDS]),
                 "computed": bool(outcome[LABEL_COMPUTED]),
             }

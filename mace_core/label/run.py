@@ -3,6 +3,7 @@
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from mace_core.conventions import (
     FRAME_ID,
     LABEL_COMPUTED,
     LABEL_REASON,
+    LABEL_RUNG,
     LABEL_SECONDS,
     LABEL_STATUS,
     LABEL_THEORY,
@@ -38,6 +40,8 @@ from mace_core.label.verdict import verdict
 
 #: Output files of failed attempts that are larger than this stay behind (bytes).
 KEPT_FILE_SIZE = 20_000_000
+#: Of every engine's retry ladder.
+FIRST_RUNG = "default"
 _WAIT = 0.5  # seconds between looks at frames that others are computing
 
 
@@ -166,6 +170,7 @@ def labelled_frame(atoms: Atoms, outcome: Labelled) -> Atoms:
         LABEL_REASON: record.reason,
         LABEL_COMPUTED: outcome.computed,
         LABEL_SECONDS: record.wall_seconds,
+        LABEL_RUNG: record.rung,
         LABEL_THEORY: f"theory-{record.theory_id}",  # bare hex digits may be read as a number
     }
     if record.converged:
@@ -175,6 +180,17 @@ def labelled_frame(atoms: Atoms, outcome: Labelled) -> Atoms:
         }
         frame.arrays[REF_FORCES] = labels.arrays[REF_FORCES]
     return frame
+
+
+def later_rungs(records: Iterable[Record]) -> dict[str, int]:
+    """How many converged labels each later rung of the retry ladder gave."""
+    return dict(
+        Counter(
+            record.rung
+            for record in records
+            if record.converged and record.attempts and record.attempts[-1]["rung"] != FIRST_RUNG
+        )
+    )
 
 
 class _Bench:

@@ -89,6 +89,7 @@ def test_from_frames_to_merged(cli, campaign):
     )
     assert all(row["computed"] for row in merged["labels"])
     assert merged["labels"][-1]["role"] == "isolated"
+    assert {row["rung"] for row in merged["labels"]} == {"default"}
     first = merged["labels"][0]
     assert (first["role"], first["group"], first["why_picked"]) == ("picked", "500K", "why")
     for row in merged["labels"]:

@@ -1,7 +1,5 @@
 """Labels against finite differences of the energy, and against published ones."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -14,10 +12,8 @@ from mace_core.config.labellers import (
     TBLiteLabeller,
 )
 from mace_core.errors import UserError
-from mace_core.frames import canonical, read_frames
+from mace_core.frames import canonical
 from mace_core.label.engines import NotConverged, Refused, engine_for
-
-DATA = Path(__file__).parents[2] / "config" / "data"
 
 
 def frame_of(name, charge=0, spin=0, seed=1):
@@ -140,14 +136,6 @@ def test_settings_that_cannot_work_are_said_before_any_compute(settings, key):
     with pytest.raises(UserError, match=key) as caught:
         engine_for(settings).check(["Si"])
     assert caught.value.mend
-
-
-@pytest.mark.slow
-def test_pyscf_gives_the_published_forces_of_rmd17_ethanol():
-    frame = canonical(read_frames(DATA / "rmd17_ethanol_test200.extxyz", "0:1")[0])
-    label = compute(PySCFLabeller(xc="pbe", basis="def2-svp"), frame)
-    assert np.abs(label.forces - frame.arrays["REF_forces"]).mean() < 1e-3
-    assert label.energy == pytest.approx(frame.info["REF_energy"], abs=5e-3)
 
 
 @pytest.mark.parametrize("method", ["GFN1-xTB", "GFN2-xTB"])
