@@ -94,3 +94,9 @@ class VASPLabeller(LabellerBase):
         if self.kpts is not None and min(self.kpts) < 1:
             raise ValueError("kpts has to hold three numbers from 1")
         return self
+
+    def unconverging(self) -> "VASPLabeller":
+        return self.model_copy(update={"nelm": 1})
+
+    def lacking(self) -> "tuple[VASPLabeller, str]":
+        return self.model_copy(update={"potcar_dir": "no-such-folder"}), "a folder without POTCARs"
