@@ -1,5 +1,6 @@
 """The `maceloop` command: one subcommand for each step of the loop."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -43,11 +44,23 @@ def build() -> typer.Typer:
 
 def run() -> None:
     """Entry point: a :class:`UserError` is a message on stderr and exit code 2."""
+    _one_thread()
     try:
         build()()
     except UserError as err:
         print(f"maceloop: {err}", file=sys.stderr)
         sys.exit(2)
+
+
+def _one_thread() -> None:
+    """One thread a process unless ``OMP_NUM_THREADS`` says otherwise, as it does in a job.
+
+    Before torch and numpy are imported: they would take all cores, of which the jobs beside this
+    one have their share.
+    """
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, threads)
 
 
 if __name__ == "__main__":
