@@ -25,15 +25,39 @@ void silu(const T* z, int64_t n, T* y, T* sigma) {
   }
 }
 
-// The same with the first and second derivative, from z and σ(z); null where not wanted.
+// silu'(z), from z and σ(z).
 template <class T>
-void silu_derivatives(const T* z, const T* sigma, int64_t n, T* y, T* first, T* second) {
+MACELOOP_INLINE Vec<T> silu_slope(Vec<T> z, Vec<T> s) {
+  return s * (T(1) + z * (T(1) - s));
+}
+
+// The cotangent of z from that of silu(z), plus another one if there is; and silu(z), if asked for.
+template <class T>
+void silu_backward(const T* z, const T* sigma, const T* g, const T* more, int64_t n, T* of_z, T* y) {
   using L = Wide<T>;
   for (int64_t i = 0; i < n; i += L::width) {
-    const Vec<T> x = L::load(z + i), s = L::load(sigma + i), rest = T(1) - s;
+    const Vec<T> x = L::load(z + i), s = L::load(sigma + i);
+    Vec<T> result = silu_slope<T>(x, s) * L::load(g + i);
+    if (more) result += L::load(more + i);
+    L::store(of_z + i, result);
     if (y) L::store(y + i, x * s);
-    if (first) L::store(first + i, s * (T(1) + x * rest));
-    if (second) L::store(second + i, s * rest * (T(2) + x * (rest - s)));
+  }
+}
+
+// What a differential dz makes of y = silu(z) and of its backward pass from the cotangent g: dy, the
+// cotangent of z, and the gradient of <that cotangent, dz> with respect to z; also y, if asked for.
+template <class T>
+void silu_differential(const T* z, const T* sigma, const T* g, const T* dz, int64_t n, T* dy,
+                       T* cotangent, T* of_z, T* y) {
+  using L = Wide<T>;
+  for (int64_t i = 0; i < n; i += L::width) {
+    const Vec<T> x = L::load(z + i), s = L::load(sigma + i), of_y = L::load(g + i);
+    const Vec<T> change = L::load(dz + i), rest = T(1) - s;
+    const Vec<T> first = silu_slope<T>(x, s), second = s * rest * (T(2) + x * (rest - s));
+    L::store(dy + i, first * change);
+    L::store(cotangent + i, first * of_y);
+    L::store(of_z + i, second * change * of_y);
+    if (y) L::store(y + i, x * s);
   }
 }
 
@@ -133,37 +157,29 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
   const Hidden<const T> values{z, net.hidden}, sigmas{sigma, net.hidden}, others{of_z, net.hidden};
   const Hidden<T> kept{b, net.hidden};
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
-  Buffer<T> pre(size), y(size), slope(size);
+  Buffer<T> pre_0(size), pre_1(size), y(size);
   clear_weights(s, of_weights);
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
     const T* up = g ? g + row * out : nullptr;  // cotangent of z_l
     int64_t up_width = out;
     for (int64_t l = L - 1; l >= 0; --l) {
-      const int64_t width = s.widths[l];
-      T* below = of_x ? of_x + row * width : nullptr;
-      if (l) {
-        const int64_t offset = net.offsets[l - 1];
-        silu_derivatives<T>(values.block(row, m, offset), sigmas.block(row, m, offset), m * width,
-                            of_weights ? (T*)y : nullptr, slope, nullptr);
-        below = kept.block(row, m, offset);
-      }
+      const int64_t width = s.widths[l], offset = l ? net.offsets[l - 1] : 0;
+      T* const below = l ? kept.block(row, m, offset) : of_x ? of_x + row * width : nullptr;
+      T* const next = l % 2 ? pre_1 : pre_0;
       if (below && up)
         multiply<T>(m, up, up_width, net.packed[l], below, width);
       else if (below)
         std::fill_n(below, m * width, T(0));
+      if (l)
+        silu_backward<T>(values.block(row, m, offset), sigmas.block(row, m, offset), below,
+                         others.block(row, m, offset), m * width, next,
+                         of_weights ? (T*)y : nullptr);
       if (of_weights && up)
         multiply_transposed<T>(m, width, up_width, l ? (const T*)y : x + row * width, width, up,
                                up_width, of_weights[l], up_width);
-      if (l) {
-        T *const to = pre, *const d = slope;
-        const T* const more = others.block(row, m, net.offsets[l - 1]);
-        for (int64_t i = 0; i < m * width; ++i) to[i] = d[i] * below[i];
-        if (more)
-          for (int64_t i = 0; i < m * width; ++i) to[i] += more[i];
-        up = pre;
-        up_width = width;
-      }
+      up = next;
+      up_width = width;
     }
   }
   scale_weights(s, of_weights);
@@ -193,7 +209,7 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
   // Of the hidden layer below and at hand: y and its differential.
   Buffer<T> y_0(size), y_1(size), dy_0(size), dy_1(size);
-  Buffer<T> dz(size), slope(size), curve(size), up(size), of_y(size), zero(size);
+  Buffer<T> dz(size), up(size), of_y(size), zero(size);
   std::fill_n((T*)zero, size, T(0));
   clear_weights(s, of_weights);
 
@@ -211,16 +227,10 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
 
       const T* cotangent = g + row * out;  // of z_l
       if (!last) {
-        silu_derivatives<T>(values.block(row, m, net.offsets[l]),
-                            sigmas.block(row, m, net.offsets[l]), m * to, y, slope, curve);
-        const T *const first = slope, *const second = curve, *const change = dz,
-                *const of_value = cotangents.block(row, m, net.offsets[l]);
-        T *const to_z = up, *const bend = result.block(row, m, net.offsets[l]);
-        for (int64_t i = 0; i < m * to; ++i) {
-          to_z[i] = first[i] * of_value[i];
-          bend[i] = second[i] * change[i] * of_value[i];
-          dy[i] = first[i] * change[i];
-        }
+        const int64_t offset = net.offsets[l];
+        silu_differential<T>(values.block(row, m, offset), sigmas.block(row, m, offset),
+                             cotangents.block(row, m, offset), dz, m * to, dy, up,
+                             result.block(row, m, offset), Q ? y : nullptr);
         cotangent = up;
       }
       if (of_weights)
@@ -228,11 +238,11 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
       if (Q && l) {  // y_{l-1} as a factor of Q_l
         multiply<T>(m, cotangent, to, back_Q->packed[l], of_y, from);
         const int64_t offset = net.offsets[l - 1];
-        silu_derivatives<T>(values.block(row, m, offset), sigmas.block(row, m, offset), m * from,
-                            nullptr, slope, nullptr);
+        silu_backward<T>(values.block(row, m, offset), sigmas.block(row, m, offset), of_y, nullptr,
+                         m * from, of_y, nullptr);
         T* const bend = result.block(row, m, offset);
-        const T *const d = slope, *const change = of_y;
-        for (int64_t i = 0; i < m * from; ++i) bend[i] += d[i] * change[i];
+        const T* const change = of_y;
+        for (int64_t i = 0; i < m * from; ++i) bend[i] += change[i];
       } else if (Q && of_x) {
         multiply<T>(m, cotangent, to, back_Q->packed[0], of_x + row * from, from);
       }
