@@ -127,11 +127,11 @@ def neighbours_of(frames: Sequence[Atoms], r_max: float) -> Iterator[tuple[np.nd
     cells = np.array([atoms.cell.array for atoms in frames])
     periodic = np.array([atoms.pbc for atoms in frames])
     flat = (np.abs(cells).sum(axis=2) < 1e-8) & periodic
-    finite = np.isfinite(np.concatenate([atoms.positions for atoms in frames]))
-    if flat.any() or not finite.all():
+    positions = np.concatenate([atoms.positions for atoms in frames])
+    if flat.any() or not np.isfinite(positions).all():
         for atoms in frames:
             _refuse(atoms)
-    return pairs_of(frames, r_max)
+    return pairs_of(positions, [len(atoms) for atoms in frames], cells, periodic, r_max)
 
 
 def _refuse(atoms: Atoms) -> None:

@@ -9,16 +9,24 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from ase import Atoms
 from vesin._c_api import VesinCPU, VesinDevice, VesinNeighborList, VesinOptions
 from vesin._c_lib import get_library
 
 
-def pairs_of(frames: Sequence[Atoms], cutoff: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def pairs_of(
+    positions: np.ndarray,
+    sizes: Sequence[int],
+    cells: np.ndarray,
+    periodic: np.ndarray,
+    cutoff: float,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs within ``cutoff`` of each frame in turn, each in both directions, sorted by i.
 
     Args:
-        frames: with finite positions, and a lattice vector in each periodic direction.
+        positions: [n_atoms, 3] of all frames, one after the other; finite, Å.
+        sizes: [n_frames] atoms of each.
+        cells: [n_frames, 3, 3] with a lattice vector in each periodic direction, Å.
+        periodic: [n_frames, 3].
         cutoff: Å.
 
     Yields:
@@ -29,26 +37,23 @@ def pairs_of(frames: Sequence[Atoms], cutoff: float) -> Iterator[tuple[np.ndarra
     """
     options = VesinOptions(cutoff=cutoff, full=True, sorted=True, n_threads=1, return_shifts=True)
     device, found, message = VesinDevice(VesinCPU, 0), VesinNeighborList(), ctypes.c_char_p()
+    search = _search()
+    # Addresses of the first frame's: asking numpy for each frame's costs as much as a search.
+    arrays = [np.ascontiguousarray(x, np.float64) for x in (positions, cells)]
+    arrays.append(np.ascontiguousarray(periodic, np.bool_))
+    of_positions, of_cell, of_periodic = (x.ctypes.data for x in arrays)
     try:
-        for atoms in frames:
-            positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
-            cell = np.ascontiguousarray(atoms.cell.array, dtype=np.float64)
-            periodic = np.ascontiguousarray(atoms.pbc, dtype=np.bool_)
-            status = _search()(
-                positions.ctypes.data,
-                len(positions),
-                cell.ctypes.data,
-                periodic.ctypes.data,
-                device,
-                options,
-                ctypes.byref(found),
-                ctypes.byref(message),
-            )
+        for n in sizes:
+            results = ctypes.byref(found), ctypes.byref(message)
+            status = search(of_positions, n, of_cell, of_periodic, device, options, *results)
             if status != 0:
                 raise RuntimeError((message.value or b"vesin failed").decode())
-            yield (
-                _copy(found.pairs, found.length, 2, np.int64).T.copy(),
-                _copy(found.shifts, found.length, 3, np.int32),
+            pairs = _copy(found.pairs, found.length, 2, np.int64).T.copy()
+            yield pairs, _copy(found.shifts, found.length, 3, np.int32)
+            of_positions, of_cell, of_periodic = (
+                of_positions + 3 * 8 * n,
+                of_cell + 9 * 8,
+                of_periodic + 3,
             )
     finally:
         get_library().vesin_free(found)

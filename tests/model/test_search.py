@@ -6,7 +6,6 @@ import vesin
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from mace_core.model import search
 from mace_core.model.graph import neighbours_of
 
 
@@ -43,4 +42,4 @@ def test_positions_of_any_layout():
 
 def test_what_vesin_refuses_is_said():
     with pytest.raises(RuntimeError, match="cutoff"):
-        list(search.pairs_of([bulk("Si")], -1.0))
+        list(neighbours_of([bulk("Si")], -1.0))
