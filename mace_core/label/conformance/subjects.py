@@ -34,9 +34,11 @@ def default_frames(settings: LabellerBase) -> list[Atoms]:
     Raises:
         UserError: it knows the elements of none of them, or cannot be started.
     """
+    boxed = bool({"box", "vacuum"} & set(type(settings).model_fields))
     molecules = [molecule("H2O")]
     crystals = [
-        bulk("SiC", "zincblende", a=4.36),
+        # Without k-points two atoms are too few, and tight binding likes covalent crystals less.
+        bulk("SiC", "zincblende", a=4.36) if boxed else bulk("LiF", "rocksalt", a=4.03, cubic=True),
         bulk("Al", cubic=True),
         bulk("Si"),
         bulk("Cu", cubic=True),
@@ -46,7 +48,7 @@ def default_frames(settings: LabellerBase) -> list[Atoms]:
     for kind, frames in reversed(kinds.items()):
         if kind not in settings.PERIODICITY:
             continue
-        if found and {"box", "vacuum"} & set(type(settings).model_fields):
+        if found and boxed:
             break
         for atoms in frames:
             try:
