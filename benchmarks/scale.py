@@ -59,8 +59,34 @@ def cpu() -> float:
     return ours.ru_utime + ours.ru_stime + theirs.ru_utime + theirs.ru_stime
 
 
+@contextlib.contextmanager
+def counted_calls():
+    """A list that gets the name of every call of MLflow's client."""
+    from mace_core.track import project
+
+    calls, real = [], project.open_client
+
+    class Counting:
+        def __init__(self, client):
+            self.client = client
+
+        def __getattr__(self, name):
+            calls.append(name)
+            return getattr(self.client, name)
+
+    project.open_client = lambda tracking: Counting(real(tracking))
+    try:
+        yield calls
+    finally:
+        project.open_client = real
+
+
 class Clock(dict):
-    """CPU seconds by step."""
+    """CPU seconds by step; and calls of MLflow's client."""
+
+    def __init__(self):
+        super().__init__()
+        self.mlflow_calls: list[int] = []
 
     @contextlib.contextmanager
     def step(self, name: str):
@@ -132,10 +158,13 @@ def steps(n: int) -> Clock:
         write_summary(layout, config)
     with clock.step("report"):
         write_report(config, 1, layout.report(1))
-    with clock.step("track, both generations"):
-        assert track(config)["synced"]
-    with clock.step("track again, nothing new"):
+    for g in (0, 1):
+        with clock.step(f"track, generation {g}"), counted_calls() as calls:
+            assert track(config, g)["synced"]
+        clock.mlflow_calls.append(len(calls))
+    with clock.step("track again, nothing new"), counted_calls() as calls:
         assert track(config)["created"] == []
+    clock.mlflow_calls.append(len(calls))
     return clock
 
 
@@ -178,6 +207,9 @@ def show_steps(sizes: list[int]) -> None:
         row = [column[name] for column in columns]
         ends = np.log(row[-1] / max(row[-2], 1e-3)) / np.log(sizes[-1] / sizes[-2])
         print(f"{name:40}" + "".join(f"{s:9.2f}" for s in row) + f"{ends:10.2f}")
+    for k, what in enumerate(("generation 0", "generation 1", "again")):
+        row = [column.mlflow_calls[k] for column in columns]
+        print(f"{'calls of MLflow, ' + what:40}" + "".join(f"{n:9}" for n in row))
 
 
 def finished_generation(layout: Layout, config, g: int, clock: list[float]) -> None:
