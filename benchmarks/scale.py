@@ -3,6 +3,7 @@
     python benchmarks/scale.py steps [500 1000 2000 …]     # CPU seconds of each step, EMT labels
     python benchmarks/scale.py workflow 20 500             # dry run after 20 generations
     python benchmarks/scale.py workflow 1 10000
+    python benchmarks/scale.py distances                   # the sampling of selection alone
 
 Frames are rattled copper with EMT labels; walks are made up: rattled frames with a random spread.
 """
@@ -287,6 +288,18 @@ def show_workflow(generations: int, frames: int, batch_size: int) -> None:
     print(f"  most files in one folder of the results: {most}")
 
 
+def show_distances() -> None:
+    """CPU seconds of n picks of 2 n random candidates, n known frames, 256 features."""
+    from mace_core.select.diversity import farthest_points
+
+    rng = np.random.default_rng(0)
+    for n in (1000, 2000):
+        rows, known = rng.normal(size=(2 * n, 256)), rng.normal(size=(n, 256))
+        began = cpu()
+        farthest_points(rows, known, np.ones(2 * n), n, 0.0)
+        print(f"{n} picks: {cpu() - began:.1f} s of CPU", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     what = parser.add_subparsers(dest="what", required=True)
@@ -296,9 +309,12 @@ def main() -> None:
     flow.add_argument("generations", type=int)
     flow.add_argument("frames", type=int)
     flow.add_argument("--batch-size", type=int, default=8)
+    what.add_parser("distances")
     args = parser.parse_args()
     if args.what == "steps":
         show_steps(sorted(args.frames))
+    elif args.what == "distances":
+        show_distances()
     else:
         show_workflow(args.generations, args.frames, args.batch_size)
 
