@@ -8,7 +8,9 @@ min_version("9.0")
 
 include: "workflow/rules/configuration.smk"
 include: "workflow/rules/common.smk"
+include: "workflow/rules/relay.smk"
 include: "workflow/rules/guard.smk"
+include: "workflow/rules/queue.smk"
 include: "workflow/rules/messages.smk"
 
 
@@ -47,12 +49,16 @@ include: "workflow/rules/track.smk"
 
 
 onstart:
-    be_the_only_run()
+    if not workflow.local_exec:
+        QUEUE_USED.touch()
+        relay.start()
 
 
 onsuccess:
+    relay.finish()
     say_what_came_out()
 
 
 onerror:
+    relay.finish()
     say_what_failed()

@@ -9,7 +9,7 @@ from itertools import pairwise
 import psutil
 import pytest
 import yaml
-from conftest import BIN, REPOSITORY, Campaign
+from campaigns import BIN, REPOSITORY, Campaign
 
 pytestmark = [pytest.mark.campaign, pytest.mark.slow]
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import yaml
-from conftest import BIN, REPOSITORY, Campaign
+from campaigns import BIN, REPOSITORY, Campaign
 from faulty_labeller import FAULTS, fault_of
 
 from mace_core.config.campaign import load_config

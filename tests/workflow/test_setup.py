@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from conftest import REPOSITORY
+from campaigns import REPOSITORY
 
 
 def dry(target: str) -> str:

@@ -40,7 +40,10 @@ def lock_run():
 
 
 def be_the_only_run():
-    """Refuse to run beside another run; wait for jobs that a killed run has left."""
+    """Refuse to run beside another run; wait for jobs that a killed run has left.
+
+    Before the DAG is made, so that what these jobs finish counts as done.
+    """
     if not THIS_RUN:
         give_up(
             UserError(
@@ -48,6 +51,10 @@ def be_the_only_run():
                 mend="wait for it, or stop it (Ctrl-C there)",
             )
         )
+    try:
+        take_over_queue()
+    except UserError as err:
+        give_up(err)
     asked = 0
     while not (free := take_lock(JOB_LOCK)):
         if time.time() - asked > 60:
@@ -76,6 +83,19 @@ def job_pids():
 is_run = workflow.is_main_process and not workflow.output_settings.dryrun
 THIS_RUN = lock_run() if is_run else None
 
+# A job in a queue is a snakemake of its own, and holds the lock too: it deletes and checks files.
+HELD = []
+if not workflow.is_main_process:
+    HELD.append(open(JOB_LOCK, "a+"))
+    try:
+        fcntl.flock(HELD[0], fcntl.LOCK_SH)
+    except OSError:
+        pass  # no locks here, as the run says
+
 # Every job's shell holds the lock, and so does what it starts, for as long as either lives.
-quoted = shlex.quote(str(JOB_LOCK)).replace("{", "{{").replace("}", "}}")
-shell.prefix(f"set -euo pipefail; exec 9<>{quoted}; flock -s 9 2> /dev/null || true; ")
+prefix = (
+    f"set -euo pipefail; exec 9<>{shlex.quote(str(JOB_LOCK))}; flock -s 9 2> /dev/null || true; "
+)
+if not workflow.is_main_process:
+    prefix += save_what_is_said()
+shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))

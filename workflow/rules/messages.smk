@@ -15,16 +15,32 @@ class Listener(logging.Handler):
         self.logs = []
 
     def emit(self, record):
-        if getattr(record, "event", None) == LogEvent.JOB_ERROR:
+        event = getattr(record, "event", None)
+        if is_run:
+            name_jobs()  # as soon as there are settings to put it into
+        if event == LogEvent.WORKFLOW_STARTED and not workflow.is_main_process:
+            begin_job()
+        elif event == LogEvent.WORKFLOW_STARTED and is_run:
+            be_the_only_run()
+        elif event == LogEvent.JOB_ERROR:
             self.failed(record)
         elif record.msg == NOTHING_TO_BE_DONE_MSG and is_run:
             say_what_came_out()
 
     def failed(self, record):
         log = next(iter(record.log), "")
+        job = next((job for job in workflow.dag.jobs if job.jobid == record.jobid), None)
+        slurm = slurm_says(record.aux.get("external_jobid"))
+        if job and job.attempt <= job.restart_times:
+            name = " ".join([job.rule.name, *(f"{k} {v}" for k, v in job.wildcards_dict.items())])
+            why = slurm or next(iter(last_lines(log, 1)), "killed from outside, or out of memory")
+            attempts = f"attempt {job.attempt + 1} of {job.restart_times + 1} follows"
+            print(f"{name} was cut off: {why}; {attempts}", file=sys.stderr, flush=True)
+            return
         self.logs.append(log)
         print(f"{record.rule_name} failed: {log}", file=sys.stderr)
-        for line in last_lines(log) or ["no message: killed from outside, or out of memory"]:
+        said = [*last_lines(log), *([slurm] if slurm else [])]
+        for line in said or ["no message: killed from outside, or out of memory"]:
             print(f"  {line}", file=sys.stderr)
         print(f"  by hand: {record.shellcmd}", file=sys.stderr, flush=True)
 

@@ -1,0 +1,90 @@
+"""Campaigns whose snakemake submits its jobs to the Slurm of the tests."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import yaml
+from campaigns import BIN, REPOSITORY, Campaign
+from slurm import Slurm
+
+PROFILES = REPOSITORY / "workflow" / "profiles"
+
+
+def site_profile(folder: Path, name: str, rules: dict[str, dict]) -> Path:
+    """A profile as a site writes it: ours, with its partitions and limits.
+
+    ``rules`` are entries of ``set-resources`` that are changed. What a real cluster need not ask
+    for twice a second is asked for here.
+    """
+    profile = yaml.safe_load((PROFILES / name / "config.yaml").read_text())
+    profile["default-resources"] |= {"slurm_partition": "cpu", "mem_mb": "1000 * attempt"}
+    resources = profile["set-resources"]
+    for rule in resources:
+        resources[rule]["mem_mb"] = "1000 * attempt"
+    resources["train_member"] |= {"slurm_partition": "gpu", "gres": "gpu:1"}
+    for rule, values in rules.items():
+        resources[rule] = resources.get(rule, {}) | values
+    profile |= {"jobs": 8, "latency-wait": 10, "seconds-between-status-checks": 1}
+    profile["max-status-checks-per-second"] = 20
+    if name == "slurm":
+        profile |= {
+            "slurm-status-command": "squeue",
+            "slurm-init-seconds-before-status-checks": 1,
+        }
+    place = folder / "profile"
+    place.mkdir(parents=True)
+    for path in (PROFILES / name).iterdir():
+        if path.name != "config.yaml":
+            (place / path.name).symlink_to(path)
+    (place / "config.yaml").write_text(yaml.safe_dump(profile))
+    return place
+
+
+class ClusterCampaign(Campaign):
+    """The campaign of config/test/emt.yaml on Slurm, with labels that are counted."""
+
+    def __init__(self, slurm: Slurm, folder: Path, profile: str, rules: dict | None = None):
+        self.slurm = slurm
+        self.profile = site_profile(folder, profile, rules or {})
+        super().__init__(folder, emt_values(), os.pathsep.join([str(BIN), os.environ["PATH"]]))
+        count_labels(self)
+
+    def command(self, *options: str) -> list[str]:
+        return self.slurm.inside(
+            *("env", f"--chdir={self.folder}"),  # a new place has a working directory of its own
+            *(str(BIN / "snakemake"), "--snakefile", str(REPOSITORY / "Snakefile")),
+            *("--configfile", str(self.config), "--workflow-profile", str(self.profile)),
+            *options,
+        )
+
+    def kill(self, snakemake: subprocess.Popen, *, with_children: bool = False) -> None:
+        """``kill -9`` of snakemake on the login node; its jobs are elsewhere."""
+        for process in psutil.Process(snakemake.pid).children():
+            process.send_signal(signal.SIGKILL)
+        snakemake.wait(timeout=10)
+
+    def printed(self) -> str:
+        return (self.folder / "run.log").read_text()
+
+    def stored(self) -> set[str]:
+        """Frames whose label is in the store."""
+        return {path.stem for path in self.folder.glob("labels/*/*.json")} - {"theory"}
+
+
+def emt_values() -> dict:
+    """config/test/emt.yaml, found from any folder, with one generation after the seed."""
+    values = yaml.safe_load((REPOSITORY / "config" / "test" / "emt.yaml").read_text())
+    values["campaign"]["max_generations"] = 1
+    values["labeller"] = {"engine": "ase", "calculator": "counting_emt:CountingEMT"}
+    values["seed"]["structures"] = [str(REPOSITORY / "config" / "test" / "copper.xyz")]
+    return values
+
+
+def count_labels(campaign: Campaign) -> None:
+    """Let jobs find the labeller that writes a line for each label."""
+    here = str(REPOSITORY / "tests" / "workflow")
+    paths = [here, str(REPOSITORY), campaign.env.get("PYTHONPATH", "")]
+    campaign.env["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
