@@ -7,12 +7,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help install demo test bench goldens docs lint format
+.PHONY: help install demo test test-cluster bench goldens docs lint format
 
 help:
 	@echo "make install   set up .venv"
 	@echo "make demo      run the demo campaign (CORES=$(CORES))"
 	@echo "make test      everything: style, layers, all tests"
+	@echo "make test-cluster  campaigns and faults on a real Slurm of its own (root, Debian or Ubuntu)"
 	@echo "make bench     time everything beside mace-torch and symmetrix-xl (15 min; makes .peer-venv)"
 	@echo "make goldens   compute tests/goldens anew with the real mace-torch"
 	@echo "make docs      the pages of docs/ and the API as HTML, in docs/_build"
@@ -29,6 +30,9 @@ demo: $(VENV)
 
 test: lint
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-cluster: $(VENV)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile tests/cluster
 
 bench: $(VENV)
 	OMP_NUM_THREADS=1 python benchmarks/bench.py

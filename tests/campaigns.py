@@ -67,11 +67,11 @@ class Campaign:
         assert code is None or done.returncode == code, done.stdout
         return done.stdout
 
-    def start(self) -> subprocess.Popen:
+    def start(self, *options: str) -> subprocess.Popen:
         """Start snakemake in a session of its own, its output in ``run.log``."""
         with open(self.folder / "run.log", "w") as log:
             return subprocess.Popen(
-                self.command(),
+                self.command(*options),
                 cwd=self.folder,
                 env=self.env,
                 stdout=log,

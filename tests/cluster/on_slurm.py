@@ -1,6 +1,9 @@
 """Campaigns whose snakemake submits its jobs to the Slurm of the tests."""
 
+import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -46,8 +49,18 @@ def site_profile(folder: Path, name: str, rules: dict[str, dict]) -> Path:
 class ClusterCampaign(Campaign):
     """The campaign of config/test/emt.yaml on Slurm, with labels that are counted."""
 
-    def __init__(self, slurm: Slurm, folder: Path, profile: str, rules: dict | None = None):
+    def __init__(
+        self,
+        slurm: Slurm,
+        folder: Path,
+        profile: str,
+        rules: dict | None = None,
+        template: Path | None = None,
+    ):
+        """``template``: a campaign's folder that this one goes on from."""
         self.slurm = slurm
+        if template:
+            shutil.copytree(template, folder, dirs_exist_ok=True)
         self.profile = site_profile(folder, profile, rules or {})
         super().__init__(folder, emt_values(), os.pathsep.join([str(BIN), os.environ["PATH"]]))
         count_labels(self)
@@ -65,6 +78,28 @@ class ClusterCampaign(Campaign):
         for process in psutil.Process(snakemake.pid).children():
             process.send_signal(signal.SIGKILL)
         snakemake.wait(timeout=10)
+
+    def is_mine(self, job: dict[str, str]) -> bool:
+        """Whether it is a job of this campaign: its name says so."""
+        place = hashlib.sha256(str(self.layout.root.resolve()).encode()).hexdigest()[:8]
+        return job["name"].startswith(f"maceloop-emt-{place}")
+
+    def counts(self, generation: int) -> tuple[int, int, int]:
+        """Labels of a generation that were computed, lost, and computed more than once."""
+        merged = json.loads(self.layout.merged(generation).read_text())
+        asked = {row["frame_id"] for row in merged["labels"]}
+        calls = self.labelled()
+        return (
+            sum(calls[frame] > 0 for frame in asked),
+            len(asked - self.stored()),
+            sum(n - 1 for n in calls.values()),
+        )
+
+    def end(self, snakemake: subprocess.Popen, seconds: float = 240) -> str:
+        """Wait for a successful end; what was printed."""
+        code = snakemake.wait(timeout=seconds)
+        assert code == 0, self.printed()
+        return self.printed()
 
     def printed(self) -> str:
         return (self.folder / "run.log").read_text()

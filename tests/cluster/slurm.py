@@ -20,7 +20,8 @@ import psutil
 PACKAGES = ("slurm-wlm", "slurm-wlm-basic-plugins", "slurm-client", "munge", "iproute2")
 
 #: Accounting is off, as on the smallest of clusters. Times are short: a lost node is noticed
-#: after 10 s, SIGKILL follows SIGTERM after 5 s (defaults: 300 and 30).
+#: after 6 s, its jobs start anew 5 s later, SIGKILL follows SIGTERM after 5 s (defaults: 300, 120
+#: and 30).
 SLURM_CONF = """
 ClusterName=virtual
 SlurmctldHost={host}(127.0.0.1)
@@ -28,6 +29,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
+AuthInfo=cred_expire=5
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -38,7 +40,7 @@ SchedulerParameters=batch_sched_delay=0,bf_interval=1
 ReturnToService=2
 MinJobAge=300
 KillWait=5
-SlurmdTimeout=10
+SlurmdTimeout=6
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1

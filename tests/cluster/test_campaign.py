@@ -23,13 +23,20 @@ def local(tmp_path_factory):
 @pytest.mark.parametrize("profile", ["slurm-generic", "slurm"])
 def test_same_campaign_as_on_one_machine(slurm, local, tmp_path, profile):
     before = {job["id"] for job in slurm.jobs()}
-    campaign = ClusterCampaign(slurm, tmp_path, profile)
-    campaign.run()
+    shell = tmp_path / "with_modules"
+    shell.write_text(f'#!/bin/bash\necho entered >> {tmp_path}/entered\nexec bash "$@"\n')
+    shell.chmod(0o755)
+    rules = {"label_batch": {"shell_exec": str(shell)}}
+    campaign = ClusterCampaign(slurm, tmp_path / "work", profile, rules)
+    printed = campaign.run()
     assert campaign.datasets() == local.datasets()
     assert campaign.labelled() == local.labelled()
     assert max(campaign.labelled().values()) == 1
     summary = json.loads(campaign.layout.summary.read_text())
     assert summary["outcome"] == "budget_spent"
+
+    assert "gen 1 · walker 1" in printed and "gen 1 · labels 1/2" in printed
+    assert (tmp_path / "entered").read_text().split() == ["entered"] * 5, "one a batch"
 
     jobs = [job for job in slurm.jobs() if job["id"] not in before]
     assert {job["state"] for job in jobs} == {"COMPLETED"}

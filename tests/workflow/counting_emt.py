@@ -1,4 +1,7 @@
-"""ASE's EMT as a labelling engine that takes its time and counts its calls."""
+"""ASE's EMT as a labelling engine that takes its time and counts its calls.
+
+$LABEL_SECONDS is the time, $LABEL_MB memory that it takes from a process's second call on.
+"""
 
 import os
 import time
@@ -9,9 +12,15 @@ from ase.calculators.emt import EMT
 from mace_core.frames import frame_id
 
 
+CALLS = []
+
+
 class CountingEMT(EMT):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        time.sleep(0.2)
+        CALLS.append(b"")
+        if len(CALLS) == 2 and "LABEL_MB" in os.environ:
+            CALLS.append(b"x" * (int(os.environ["LABEL_MB"]) << 20))
+        time.sleep(float(os.environ.get("LABEL_SECONDS", 0.2)))
         super().calculate(atoms, properties, system_changes)
         with open(os.environ["MACELOOP_CALL_LOG"], "a") as log:
             log.write(frame_id(atoms) + "\n")

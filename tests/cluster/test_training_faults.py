@@ -1,0 +1,91 @@
+"""What can happen to a training on a cluster: it goes on where it was, and none runs twice."""
+
+import json
+import os
+
+import pandas as pd
+import pytest
+from campaigns import BIN, Campaign
+from on_slurm import ClusterCampaign, count_labels, emt_values
+
+pytestmark = [pytest.mark.campaign, pytest.mark.cluster, pytest.mark.slow]
+
+MODEL = "results/emt/gen_01/train/member_0/model.safetensors"
+EPOCHS = 1500
+SETTINGS = {
+    **{"seed.n_frames": 6, "train.max_num_epochs": EPOCHS, "train.eval_interval": 10},
+    "train.patience": EPOCHS,
+}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A campaign whose first models can be trained."""
+    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    campaign = Campaign(tmp_path_factory.mktemp("labelled"), emt_values(), path)
+    campaign.set(SETTINGS)
+    count_labels(campaign)
+    campaign.env["LABEL_SECONDS"] = "0"
+    campaign.run("results/emt/gen_01/dataset/train.extxyz")
+    return campaign
+
+
+@pytest.fixture
+def campaign(slurm, labelled, tmp_path):
+    """On Slurm, with a limit of a minute an attempt."""
+    rules = {"train_member": {"runtime": "attempt"}}
+    campaign = ClusterCampaign(slurm, tmp_path, "slurm-generic", rules, labelled.folder)
+    campaign.set(SETTINGS)
+    return campaign
+
+
+def training_under_way(campaign):
+    """Start, and wait until the training has left a checkpoint."""
+    run = campaign.start(MODEL)
+    checkpoint = campaign.layout.member(1, 0) / "checkpoint.pt"
+    campaign.wait_for(checkpoint.exists)
+    (job,) = [job for job in campaign.slurm.find("train_member") if campaign.is_mine(job)]
+    return run, job["id"]
+
+
+def check_result(campaign, printed):
+    """It went on where it was, and every epoch counts once."""
+    after = int(printed.split("goes on after epoch ")[1].split()[0])
+    assert 0 < after < EPOCHS
+    metrics = json.loads((campaign.layout.member(1, 0) / "metrics.json").read_text())
+    assert metrics["epochs"] == EPOCHS
+    history = pd.read_csv(campaign.layout.member(1, 0) / "history.csv")
+    assert list(history["epoch"]) == list(range(0, EPOCHS + 1, 10))
+    assert max(campaign.labelled().values()) == 1
+
+
+@pytest.mark.parametrize("signal", ["TERM", "KILL"])
+def test_cancelled_by_hand(slurm, campaign, signal):
+    run, job = training_under_way(campaign)
+    slurm.run(f"scancel {job}" if signal == "TERM" else f"scancel --full --signal=KILL {job}")
+    printed = campaign.end(run)
+    assert f"train_member gen 01 member 0 was cut off: Slurm job {job} on n1" in printed
+    check_result(campaign, printed)
+
+
+def test_over_its_time(slurm, campaign):
+    """The limit is a minute, Slurm's smallest, brought forward once the training is under way."""
+    run, job = training_under_way(campaign)
+    slurm.run(f"scontrol update JobId={job} EndTime=now+1")
+    printed = campaign.end(run)
+    assert f"Slurm job {job} on n1: TIMEOUT" in printed
+    check_result(campaign, printed)
+    limits = [job["limit"] for job in slurm.find("train_member", "all") if campaign.is_mine(job)]
+    assert limits == ["1:00", "2:00"], "the next attempt has more time"
+
+
+def test_snakemake_killed_and_started_again(slurm, campaign):
+    """The new run leaves the training to the job that is at it, and takes its result."""
+    run, job = training_under_way(campaign)
+    campaign.kill(run)
+    printed = campaign.end(campaign.start(MODEL))
+    assert f"waiting for {job} on n1" in printed
+    jobs = [job for job in slurm.find("train_member", "all") if campaign.is_mine(job)]
+    assert [job["state"] for job in jobs] == ["COMPLETED"], "one job, and it is not done again"
+    metrics = json.loads((campaign.layout.member(1, 0) / "metrics.json").read_text())
+    assert metrics["epochs"] == EPOCHS
