@@ -11,7 +11,6 @@ from ase.calculators.emt import EMT
 
 from mace_core.frames import frame_id
 
-
 CALLS = []
 
 

@@ -93,7 +93,6 @@ def slurm_says(job):
 
 def take_over_queue():
     """Take back the jobs of a killed run that have not started; wait for those that have."""
-    RUN_ID.write_text(os.environ["MACELOOP_RUN"])
     cancelled, said = set(), 0
     while jobs := slurm_jobs():
         waiting = {job for job, (state, _) in jobs.items() if state == "PENDING"}
@@ -115,6 +114,7 @@ def take_over_queue():
             )
             said = time.time()
         time.sleep(1)
+    RUN_ID.write_text(os.environ["MACELOOP_RUN"])  # from here on, none of theirs begins
 
 
 def begin_job():
