@@ -76,7 +76,7 @@ def _executor(executor: str, values: dict, profile: str | Path, found: Findings)
             f"its plugin is not installed ({profile})",
             f"pip install {package}",
         )
-    wanted = list(_SLURM) if executor == "slurm" else _submitters(values)
+    wanted = list(_SLURM) if executor == "slurm" else _submitters(values, Path(profile))
     missing = [name for name in wanted if shutil.which(name) is None]
     if missing:
         found.problem(
@@ -92,12 +92,15 @@ def _executor(executor: str, values: dict, profile: str | Path, found: Findings)
         _partitions(values, found)
 
 
-def _submitters(values: dict) -> list[str]:
-    """The queue's commands that a cluster-generic profile calls."""
-    text = " ".join(
+def _submitters(values: dict, profile: Path) -> list[str]:
+    """The queue's commands that a cluster-generic profile or a script beside it calls."""
+    commands = [
         str(values.get(f"cluster-generic-{what}-cmd", ""))
         for what in ("submit", "status", "cancel")
-    )
+    ]
+    folder = profile if profile.is_dir() else profile.parent
+    scripts = [folder / command for command in commands if command]
+    text = " ".join([*commands, *(path.read_text() for path in scripts if path.is_file())])
     words = set(re.findall(r"[\w.-]+", text))
     return sorted(words & {*_SUBMITTERS, "scancel", "squeue", "sacct", "qdel", "qstat", "bkill"})
 
