@@ -1,19 +1,26 @@
 """MACE: Batatia et al., arXiv 2206.07697 (design space: arXiv 2205.06643).
 
-=====================  =====================================================================
-symbol of the paper    here
-=====================  =====================================================================
-σ_i = (r_i, z_i, h_i)  ``graph.positions``, ``graph.species``, ``h`` [n_atoms, (l m), k]
-r_ij                   ``vectors`` = r_j − r_i + S·cell, with its length ``r``
-Y_lm(r̂_ij)             ``Y`` [n_edges, (l m)]                                 ``angular.py``
-j_n(r_ij) f_cut(r_ij)  ``radial`` [n_edges, n]     ``radial.py``, ``cutoff.py``, ``transform.py``
-R_k l1 l2 l3(r_ij)     the radial network, inside the interaction             ``radial.py``
-h_i^(0)                ``node_embedding``                                     ``embedding.py``
-A_i,k l3 m3            ``A``, by ``interactions[t]``                          ``interaction.py``
-B_i, m_i, U_t          products, message, update: ``products[t]``             ``product.py``
-E_i = Σ_t R_t(h_i^t)   ``readouts[t]``: linear, an MLP for the last           ``readout.py``
-F_i, σ                 ``out.forces``, ``out.stress``                         ``derivatives.py``
-=====================  =====================================================================
+=======================  ===================================================================
+symbol of the paper      here
+=======================  ===================================================================
+σ_i = (r_i, z_i, h_i)    ``graph.positions``, ``graph.species``, ``h`` [n_atoms, (l m), k]
+r_ij                     ``vectors`` = r_j − r_i + S·cell, with its length ``r``
+Y_lm(r̂_ij)               ``Y`` [n_edges, (l m)]                               ``angular.py``
+j_n(r_ij) f_cut(r_ij)    ``radial`` [n_edges, n]   ``radial.py``, ``cutoff.py``, ``transform.py``
+R_k l1 l2 l3(r_ij)       ``interactions[t].radial_MLP``                       ``radial.py``
+h_i^(0) = W_z            ``node_embedding``                                   ``embedding.py``
+W_kk' h_j                ``interactions[t].linear_up``                        ``linear.py``
+C^l3m3_l1m1l2m2          ``interactions[t].coupling_l1``                      ``ops/paths.py``
+A_i,k l3m3               ``A``, by ``interactions[t]``                        ``interaction.py``
+C^LM_η (generalised CG)  ``products[t].columns``, of its monomials            ``ops/coupling.py``
+W_z,k η                  ``products[t].weights``, of each L and ν             ``product.py``
+Σ_η W B_i,η              ``products[t].basis``, η summed at once              ``ops/b_basis.py``
+m_i = W_kk' of that      ``products[t].linear``                               ``product.py``
+U_t: h' = m_i + W_z h_i  ``products[t]``, with ``interactions[t].skip``       ``interaction.py``
+E_i = Σ_t R_t(h_i^(t))   ``readouts[t]``: linear, an MLP for the last         ``readout.py``
+E0 of z_i                ``E0``
+F_i, σ                   ``out.forces``, ``out.stress``                       ``derivatives.py``
+=======================  ===================================================================
 
 Beyond the paper: ``pair_repulsion`` (``zbl.py``), scale and shift, and several energies
 (``heads.py``).
