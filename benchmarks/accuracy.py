@@ -54,6 +54,7 @@ PAPER = {
     "3bpa": "– (other test frames)",
 }
 TRAIN = {
+    "loss": "l1l2energyforces",  # the published errors are absolute ones
     "batch_size": 5,
     "lr": 0.01,
     "ema_decay": 0.99,

@@ -49,7 +49,15 @@ def one(data: Path, run: dict, folder: Path) -> dict:
         "campaign": {"name": "constants"},
         "labeller": {"engine": "emt"},  # labels nothing here
         "data": {"labelled": [str(folder / "train.xyz")], "E0s": E0s},
-        "train": {"max_num_epochs": run["epochs"], "refit": "none", "default_dtype": "float32"},
+        "train": {
+            "loss": "weighted",
+            "batch_size": 5,
+            "lr": 0.01,
+            "scheduler": "ReduceLROnPlateau",
+            "max_num_epochs": run["epochs"],
+            "refit": "none",
+            "default_dtype": "float32",
+        },
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     train_member(

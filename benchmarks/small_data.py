@@ -35,6 +35,7 @@ SIZES = {20: 200, 50: 100, 200: 50}
 
 #: Keys of the ``train`` section, beside the defaults of mace-torch where they differ from ours.
 BASE = {
+    "loss": "weighted",
     "batch_size": 5,
     "lr": 0.01,
     "ema_decay": 0.99,
@@ -51,6 +52,7 @@ PAIRS = {**COSINE, "batch_size": 2, "lr": 0.03}
 RECIPES = {
     "plateau": BASE,
     "plateau, 1.5 × epochs": {**BASE, "max_num_epochs": 1.5},  # of what the others have
+    "plateau, 2 × epochs": {**BASE, "max_num_epochs": 2},
     "plateau, lr 0.02": {**BASE, "lr": 0.02},
     "plateau, batch 2": {**BASE, "batch_size": 2},
     "plateau, batch 2, lr 0.02": {**BASE, "batch_size": 2, "lr": 0.02},
@@ -61,6 +63,25 @@ RECIPES = {
     "l1l2, energy 10": {**PAIRS, "loss": "l1l2energyforces", "energy_weight": 10.0},
     "l1l2, EMA 0.995": {**PAIRS, "loss": "l1l2energyforces", "ema_decay": 0.995},
     "l1l2, no amsgrad": {**PAIRS, "loss": "l1l2energyforces", "amsgrad": False},
+    "l1l2, no amsgrad, lr 0.01": {
+        **PAIRS,
+        "loss": "l1l2energyforces",
+        "amsgrad": False,
+        "lr": 0.01,
+    },
+    "l1l2, lr 0.02": {**PAIRS, "loss": "l1l2energyforces", "lr": 0.02},
+    "l1l2, batch 5, 1.7 × epochs": {
+        **PAIRS,
+        "loss": "l1l2energyforces",
+        "batch_size": 5,
+        "max_num_epochs": 1.7,
+    },
+    "l1l2, AdamW 0.02": {
+        **PAIRS,
+        "loss": "l1l2energyforces",
+        "optimizer": "adamw",
+        "weight_decay": 0.02,
+    },
     "l1l2, plateau, lr 0.02": {
         **BASE,
         "batch_size": 2,

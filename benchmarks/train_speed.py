@@ -46,7 +46,7 @@ class Steps:
         energy = sum(float(target.energy) for target in self.data.targets)
         E0s = dict.fromkeys(ELEMENTS, energy / sum(graph.n_atoms for graph in self.data.graphs))
         self.model = MACE(architecture, ELEMENTS, E0s, neighbours, dtype=dtype)
-        settings = Train(batch_size=BATCH)
+        settings = Train(batch_size=BATCH, loss="weighted", lr=0.01)
         self.loss = Loss(settings)
         self.optimizer = new_optimizer(self.model, settings)
         self.average = MovingAverage(self.model, settings.ema_decay)

@@ -82,7 +82,9 @@ class Training:
     """Steps of training as the training loop does them, its batches in order."""
 
     def __init__(self, models: list[str], frames: str, dtype: str, batch_size: int):
-        self.settings = Train(batch_size=batch_size)
+        self.settings = Train(
+            batch_size=batch_size, loss="weighted", lr=0.01, scheduler="ReduceLROnPlateau"
+        )
         self.model = load_model(models[0], getattr(torch, dtype))
         self.data = Dataset(
             read(frames, ":"), self.model.elements, self.model.r_max, self.model.dtype

@@ -172,7 +172,12 @@ _NOT_HERE = {
 
 #: What keys of ``train`` mean in a plan that was frozen before there were any, where it is not
 #: their default: a plan goes on as it began.
-TRAIN_BEFORE = {"refit": "shift"}
+TRAIN_BEFORE = {
+    "refit": "shift",
+    "loss": "weighted",
+    "scheduler": "ReduceLROnPlateau",
+    "warm_start_lr_factor": 1.0,
+}
 
 
 class Train(Section):
@@ -180,21 +185,26 @@ class Train(Section):
 
     members: int = Field(4, ge=2, description="models in the committee")
     max_num_epochs: int = Field(200, ge=1, description="of one generation")
-    batch_size: int = Field(5, ge=1, description="frames")
+    batch_size: int = Field(
+        2, ge=1, description="frames; few, because small data lack optimiser steps"
+    )
     valid_batch_size: int | None = Field(
         None, ge=1, description="frames scored at once; null: by number of edges"
     )
     loss: Literal["weighted", "stress", "forces_only", "huber", "universal", "l1l2energyforces"] = (
-        Field("weighted", description="weighted has stress too, where it is labelled")
+        Field(
+            "l1l2energyforces",
+            description="norms of residuals (weighted: squares), stress where it is labelled",
+        )
     )
-    energy_weight: float = Field(1.0, ge=0, description="of (ΔE/n_atoms)² in the loss")
-    forces_weight: float = Field(100.0, ge=0, description="of the mean ΔF² in the loss")
-    stress_weight: float = Field(1.0, ge=0, description="of the mean Δσ² in the loss")
+    energy_weight: float = Field(1.0, ge=0, description="of the term of ΔE/n_atoms in the loss")
+    forces_weight: float = Field(100.0, ge=0, description="of the term of ΔF in the loss")
+    stress_weight: float = Field(1.0, ge=0, description="of the term of Δσ in the loss")
     huber_delta: float = Field(
         0.01, gt=0, description="eV, Å; where huber and universal turn from square to linear"
     )
     optimizer: Literal["adam", "adamw"] = Field("adam", description="torch.optim")
-    lr: float = Field(0.01, gt=0, description="learning rate")
+    lr: float = Field(0.03, gt=0, description="learning rate, of the first step")
     amsgrad: bool = Field(True, description="variant of Adam and AdamW")
     beta: float = Field(0.9, ge=0, lt=1, description="of the optimiser's mean gradient")
     weight_decay: float = Field(5e-7, ge=0, description="on linear and product weights")
@@ -204,7 +214,7 @@ class Train(Section):
     ema: bool = Field(True, description="exponential moving average of the weights")
     ema_decay: float = Field(0.99, gt=0, lt=1, description="of one optimiser step")
     scheduler: Literal["ReduceLROnPlateau", "ExponentialLR", "CosineAnnealingLR"] = Field(
-        "ReduceLROnPlateau", description="of the learning rate"
+        "CosineAnnealingLR", description="of the learning rate; a half cosine to 0 over all epochs"
     )
     lr_factor: float = Field(
         0.8, gt=0, lt=1, description="plateau schedule: lr is multiplied by it"
@@ -213,8 +223,10 @@ class Train(Section):
     lr_scheduler_gamma: float = Field(
         0.9993, gt=0, le=1, description="exponential schedule: factor of one epoch"
     )
-    patience: int = Field(
-        100, ge=1, description="evaluations without progress before training, or stage one, stops"
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="evaluations without progress before training, or stage one, stops; null: none",
     )
     eval_interval: int = Field(2, ge=1, description="epochs between evaluations and checkpoints")
     stage_two: bool = Field(
@@ -254,6 +266,9 @@ class Train(Section):
         True, description="the foundation model labels the replay frames; else the file does"
     )
     warm_start: bool = Field(True, description="start from the previous generation's member")
+    warm_start_lr_factor: float = Field(
+        0.3, gt=0, le=1, description="a warm start begins with this share of lr"
+    )
     default_dtype: Literal["float32", "float64"] = Field(
         "float64", description="of training and MD"
     )

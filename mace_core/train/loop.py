@@ -189,7 +189,7 @@ class _Training:
         state, start = self.state, self.settings.stage_two_epoch
         if start is None or state.stage_two_epoch is not None or state.stop:
             return
-        if state.epoch >= start or state.without_progress >= self.settings.patience:
+        if state.epoch >= start or self._out_of_patience():
             state.stage_two_epoch = state.epoch
             state.last_epoch = state.epoch + self.settings.max_num_epochs - start
             state.best_loss, state.without_progress = math.inf, 0
@@ -201,9 +201,13 @@ class _Training:
         state = self.state
         if not state.stop and state.epoch >= state.last_epoch:
             state.stop = "max_num_epochs"
-        elif not state.stop and state.without_progress >= self.settings.patience:
+        elif not state.stop and self._out_of_patience():
             state.stop = "patience"
         return bool(state.stop)
+
+    def _out_of_patience(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.state.without_progress >= patience
 
     def _diverged(self) -> None:
         if not math.isfinite(self.state.best_loss) and self.state.stage_two_epoch is None:

@@ -92,6 +92,8 @@ def train_member(
     if start:
         data.E0s = start.E0s
     parent = _parent(warm_start, plan, member, config, list(data.E0s))
+    if parent:
+        settings = settings.model_copy(update={"lr": settings.lr * settings.warm_start_lr_factor})
 
     sets = [
         Dataset(
@@ -107,7 +109,7 @@ def train_member(
         "data": [part.sha256 for part in sets],
         "E0s": [[z, energy] for z, energy in data.E0s.items()],
         "model": config.model.model_dump(),
-        "train": settings.model_dump(exclude={"members", "warm_start"}),
+        "train": settings.model_dump(exclude={"members", "warm_start", "warm_start_lr_factor"}),
         "seed": seed,
         "parent": sha256_file(parent / "model.safetensors") if parent else None,
         "foundation": [start.sha256, replay.sha256] if start else None,

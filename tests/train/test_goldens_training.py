@@ -158,6 +158,7 @@ def test_moving_average():
 @pytest.mark.parametrize("kind", GOLDENS["learning_rates"])
 def test_learning_rates(kind):
     settings = Train(
+        lr=0.01,
         scheduler=kind.split(",")[0],
         lr_factor=0.5,
         scheduler_patience=2,
@@ -200,7 +201,9 @@ def test_a_whole_training(tmp_path):
         state[link.ours] = link.to_ours(first[link.theirs], state[link.ours].shape)
     model.load_state_dict(state)
 
-    settings = Train(**sections, eval_interval=1, ema=True)
+    settings = Train(
+        **sections, loss="weighted", scheduler="ReduceLROnPlateau", eval_interval=1, ema=True
+    )
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "key")
     with Progress("test", settings.max_num_epochs, "epoch") as progress:
         ended = fit(model, train, valid, settings, 0, checkpoint, progress)

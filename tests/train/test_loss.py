@@ -13,7 +13,7 @@ from mace_core.train.loss import LOSSES, Loss, Residuals
 from mace_core.train.metrics import evaluate
 
 ELEMENTS = [1, 6, 8, 13, 29]
-SETTINGS = Train(energy_weight=3.0, forces_weight=50.0, stress_weight=7.0)
+SETTINGS = Train(loss="weighted", energy_weight=3.0, forces_weight=50.0, stress_weight=7.0)
 
 
 @pytest.fixture

@@ -207,6 +207,15 @@ def test_a_warm_start_begins_where_its_parent_ended(toy):
         assert child[key] == parent[key]
 
 
+def test_a_warm_start_begins_with_a_share_of_the_learning_rate(toy):
+    settings = {"max_num_epochs": 2, "eval_interval": 1, "lr": 0.02, "warm_start_lr_factor": 0.25}
+    toy.train("parent", **settings)
+    toy.train("child", call={"warm_start": toy.folder / "parent"}, **settings)
+    rates = [read_table(toy.folder / name / "history").lr for name in ("parent", "child")]
+    assert rates[0].iloc[0] == 0.02
+    assert rates[1].tolist() == pytest.approx((0.25 * rates[0]).tolist(), rel=1e-12)
+
+
 def test_a_warm_start_with_other_E0s_takes_the_new_ones(toy):
     parent = toy.train("parent", max_num_epochs=6, refit="shift")
     moved = {symbol: energy + 0.5 for symbol, energy in E0S.items()}
@@ -283,6 +292,7 @@ def test_a_plan_goes_on_as_it_began(toy):
         True,
         None,
     )
+    assert train.warm_start_lr_factor == 1.0
     train_member(toy.train_file, plan, toy.folder / "m", valid_file=toy.valid_file)
 
 

@@ -21,6 +21,8 @@ MODEL = {
     "radial_MLP": [8],
     "MLP_irreps": "4x0e",
 }
+#: The defaults make more of few steps than a test wants that looks at how a training goes.
+TRAIN = {"batch_size": 2, "lr": 0.01, "loss": "weighted", "scheduler": "ReduceLROnPlateau"}
 E0S = {"Cu": 3.0, "Al": 2.5, "H": 1.0, "O": 1.0, "C": 1.0}
 
 
@@ -59,7 +61,7 @@ def write_settings(
         "labeller": {"engine": "emt"},
         "data": {"labelled": ["x.xyz"], "E0s": E0S, **(data or {})},
         "model": {**MODEL, **(model or {})},
-        "train": {"batch_size": 2, **train},
+        "train": {**TRAIN, **train},
     }
     path.write_text(yaml.safe_dump(settings))
     return path
