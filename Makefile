@@ -32,7 +32,7 @@ test: lint
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(VENV)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile tests/cluster
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile tests/cluster # they wait more than they compute
 
 bench: $(VENV)
 	OMP_NUM_THREADS=1 python benchmarks/bench.py

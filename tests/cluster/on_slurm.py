@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -83,6 +84,19 @@ class ClusterCampaign(Campaign):
         """Whether it is a job of this campaign: its name says so."""
         place = hashlib.sha256(str(self.layout.root.resolve()).encode()).hexdigest()[:8]
         return job["name"].startswith(f"maceloop-emt-{place}")
+
+    def freeze(self, job: dict[str, str]) -> None:
+        """Stop the processes of a job, until Slurm ends it: a command that hangs costs no CPU."""
+        mine = f"SLURM_JOB_ID={job['id']}\0".encode()
+        found = []
+        for process in psutil.Process(self.slurm.init).children(recursive=True):
+            with suppress(OSError):
+                if mine in Path(f"/proc/{process.pid}/environ").read_bytes():
+                    found.append(process.pid)
+        # All at once: a label must not be finished by one process and not noted by another.
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     def counts(self, generation: int) -> tuple[int, int, int]:
         """Labels of a generation that were computed, lost, and computed more than once."""

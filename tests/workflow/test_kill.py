@@ -95,3 +95,18 @@ def test_new_run_waits_for_orphans(fake_campaign, unbroken):
     campaign.direct()
     assert second.wait(timeout=120) == 0
     assert campaign.datasets() == unbroken.datasets()
+
+
+def test_job_of_a_killed_run_ends_before_it_touches_a_file(fake_campaign):
+    """One that was queued, and starts when a newer run is already at it."""
+    campaign = fake_campaign
+    campaign.run("results/fake/gen_00/plan.json")
+    seed = "results/fake/gen_00/select/frames.extxyz"
+    job = ("--target-jobs", "prepare_seed:", "--mode", "remote", "--nolock", "--force")
+    (campaign.layout.root / ".run.id").write_text("newer")
+    campaign.env["MACELOOP_RUN"] = "older"
+    assert "prepare_seed: a newer run does it" in campaign.run(*job, seed, code=1)
+    assert ("prepare_seed", "00") not in campaign.calls()
+    campaign.env["MACELOOP_RUN"] = "newer"
+    campaign.run(*job, seed)
+    assert campaign.calls()["prepare_seed", "00"] == 1

@@ -85,7 +85,10 @@ def slurm_says(job):
     if not known:
         return f"Slurm job {job}"
     end = f"Slurm job {job} on {known['NodeList']}: {known['JobState']} after {known['RunTime']}"
-    if known["Reason"] not in ("None", known["JobState"]):
+    # Without cgroups, a job over its memory is just "failed"; only its log says why.
+    if any("memory limit" in line for line in last_lines(known.get("StdOut", ""), 20)):
+        end += ", over its memory"
+    elif known["Reason"] not in ("None", known["JobState"]):
         end += f", {known['Reason']}"
     memory = dict(part.partition("=")[::2] for part in known["TRES"].split(",")).get("mem", "")
     return f"{end} (limits: {known['TimeLimit']}, {memory})"
