@@ -73,7 +73,7 @@ def test_drained_nodes(slurm, new):
 def test_lost_node(slurm, new):
     """A node whose daemon is dead: Slurm starts its jobs anew, while the old ones live on."""
     campaign = new()
-    campaign.env["LABEL_SECONDS"] = "8"
+    campaign.env["LABEL_SECONDS"] = "12"
     slurm.run("scontrol update NodeName=n1 State=DRAIN Reason=test")
     run = campaign.start(MERGED)
     jobs_under_way(campaign)
