@@ -28,7 +28,9 @@ $(VENV): pyproject.toml setup.py constraints.txt scripts/setup.sh $(wildcard mac
 demo: $(VENV)
 	snakemake --cores $(CORES)
 
+# Engines that cannot be installed here are said; their tests are skipped, with the reason.
 test: lint
+	-@scripts/engines.sh espresso gpaw cp2k nwchem chromium
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(VENV)

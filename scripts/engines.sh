@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs of labelling engines: scripts/engines.sh [espresso] [gpaw] …   Quick when they are there.
+# Installs the programs of labelling engines, and the browser in which tests look at reports:
+#     scripts/engines.sh [espresso] [gpaw] [cp2k] [nwchem] [chromium]      # quick when they are there
 # Debian packages need root; pip packages go into .venv (or $PYTHON's environment). What cannot be installed is
 # said, and ends with exit code 1 after the others were tried.
 set -uo pipefail
@@ -61,10 +62,18 @@ cp2k() {
   apt cp2k cp2k cp2k-data
 }
 
+nwchem() {
+  apt nwchem nwchem
+}
+
+chromium() {
+  apt chromium chromium
+}
+
 for engine in "$@"; do
   case $engine in
-    espresso | gpaw | cp2k) "$engine" ;;
-    *) sorry "$engine: unknown; one of: espresso gpaw cp2k" "$engine" ;;
+    espresso | gpaw | cp2k | nwchem | chromium) "$engine" ;;
+    *) sorry "$engine: unknown; one of: espresso gpaw cp2k nwchem chromium" "$engine" ;;
   esac
 done
 [ ${#failed[@]} = 0 ]

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from mace_core.conventions import CHARGE, LABEL_REASON, LABEL_STATUS, SPIN, Labe
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.label.engines.base import NotConverged, Refused, Result
-from mace_core.label.engines.program import ProgramEngine, find_program, output_of
+from mace_core.label.engines.program import ProgramEngine, find_program, killed_by, output_of
 from mace_core.label.session import tail
 from mace_core.label.verdict import MOVED
 from mace_core.storage import sha256_file
@@ -104,9 +103,8 @@ class CommandEngine(ProgramEngine):
         said = f"; last output: {said}" if said else ""
         if exit_code in self.settings.unconverged_exit_codes:
             raise NotConverged(f"the command says so by exit code {exit_code}{said}")
-        if exit_code < 0:
-            name = signal.Signals(-exit_code).name
-            raise Refused(f"the command was killed by signal {-exit_code} ({name}){said}")
+        if (by := killed_by(exit_code)) is not None:
+            raise Refused(f"the command was killed by {by}{said}")
         if exit_code:
             raise Refused(f"the command ended with exit code {exit_code}{said}")
         if not Path(self.OUT).is_file():

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import signal
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +24,7 @@ from mace_core.label.engines.cp2k_input import (
     potential_of,
     rungs,
 )
-from mace_core.label.engines.program import ProgramEngine, find_program, output_of
+from mace_core.label.engines.program import ProgramEngine, find_program, killed_by, output_of
 from mace_core.label.session import tail
 from mace_core.storage import sha256_file
 
@@ -118,9 +117,8 @@ class CP2KEngine(ProgramEngine):
         abort = _abort(output)
         if abort:
             raise (NotConverged if _UNSTABLE.search(abort) else Refused)(f"CP2K: {abort}")
-        if exit_code < 0:
-            name = signal.Signals(-exit_code).name
-            raise Refused(f"CP2K was killed by signal {-exit_code} ({name})")
+        if (by := killed_by(exit_code)) is not None:
+            raise Refused(f"CP2K was killed by {by}")
         if exit_code or "PROGRAM ENDED AT" not in output:
             said = tail(Path(self.OUTPUT))
             raise Refused(f"CP2K ended early (exit code {exit_code}); last output: {said}")

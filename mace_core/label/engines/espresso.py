@@ -17,7 +17,7 @@ from mace_core.config.labellers import EspressoLabeller
 from mace_core.errors import UserError
 from mace_core.label.engines.base import NotConverged, Refused, Result, check_electrons
 from mace_core.label.engines.cells import boxed, kpoint_grid
-from mace_core.label.engines.program import ProgramEngine, find_program, output_of
+from mace_core.label.engines.program import ProgramEngine, find_program, killed_by, output_of
 from mace_core.label.engines.upf import Pseudopotential, read_upf
 
 INSTALL = (
@@ -286,9 +286,8 @@ def _judge(output: str, exit_code: int) -> None:
     if error:
         what = f"pw.x: {' '.join(error[2].split())} (in {' '.join(error[1].split())})"
         raise NotConverged(what) if _UNSTABLE.search(what) else Refused(what)
-    if exit_code < 0 or exit_code > 128:
-        number = -exit_code if exit_code < 0 else exit_code - 128
-        raise Refused(f"pw.x was killed by signal {number}, perhaps for want of memory")
+    if (by := killed_by(exit_code)) is not None:
+        raise Refused(f"pw.x was killed by {by}, perhaps for want of memory")
     achieved = "convergence has been achieved" in output and "JOB DONE" in output
     if exit_code or not achieved:
         raise Refused(

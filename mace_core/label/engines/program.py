@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from abc import abstractmethod
@@ -73,6 +74,17 @@ class ProgramEngine(Engine):
                 stderr=subprocess.STDOUT,
                 check=False,
             ).returncode
+
+
+def killed_by(exit_code: int) -> str | None:
+    """E.g. ``signal 9 (SIGKILL)``; also where a shell or mpirun in between says 128 + 9."""
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    if number not in signal.valid_signals():
+        return None
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def find_program(command: str, setting: str, mend: str) -> Path:

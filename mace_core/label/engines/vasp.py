@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import shlex
-import signal
 import warnings
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +17,7 @@ from mace_core.config.labellers import VASPLabeller
 from mace_core.errors import UserError
 from mace_core.label.engines.base import NotConverged, Refused, Result, check_electrons
 from mace_core.label.engines.cells import boxed, kpoint_grid
-from mace_core.label.engines.program import ProgramEngine, find_program
+from mace_core.label.engines.program import ProgramEngine, find_program, killed_by
 from mace_core.label.session import tail
 
 #: What each rung changes on the way to the solution; NELM is multiplied by the number.
@@ -179,9 +178,8 @@ class VASPEngine(ProgramEngine):
         said = Path(self.OUTPUT).read_text(errors="replace")
         error = _ERROR.search(said)
         last = error[0].strip() if error else tail(Path(self.OUTPUT))
-        if exit_code < 0:
-            name = signal.Signals(-exit_code).name
-            raise Refused(f"VASP was killed by signal {-exit_code} ({name}); it said: {last}")
+        if (by := killed_by(exit_code)) is not None:
+            raise Refused(f"VASP was killed by {by}; it said: {last}")
         if exit_code:
             raise Refused(f"VASP ended with exit code {exit_code}; it said: {last}")
         run = _vasprun()

@@ -103,7 +103,7 @@ def test_a_free_atom_has_its_spin_and_the_crystal_is_bound(crystal, tmp_path):
 
 def test_what_may_go_wrong_is_said(crystal, tmp_path):
     killed = outcome(espresso(command="timeout -s KILL 0.3 pw.x"), crystal)
-    assert killed == ("failed", "pw.x was killed by signal 9, perhaps for want of memory")
+    assert killed == ("failed", "pw.x was killed by signal 9 (SIGKILL), perhaps for want of memory")
     status, reason = outcome(espresso(system={"nbnd": 2}), crystal)
     assert (status, reason.split(" (")[0]) == ("failed", "pw.x: too few bands")
     silicon = bulk("Si")
