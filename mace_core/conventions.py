@@ -64,7 +64,9 @@ class LabelStatus(StrEnum):
     UNCONVERGED = "unconverged"
     FAILED = "failed"
     TIMEOUT = "timeout"
-    REJECTED = "rejected"  # finished, but not to be believed (NaN, atoms reordered, …)
+    REJECTED = "rejected"  # finished, but no label of this frame (NaN, atoms reordered, …)
+    QUARANTINED = "quarantined"  # converged and implausible: kept, not trained until released
+    DAMAGED = "damaged"  # the stored record is not what was written
 
 
 class WalkerEnd(StrEnum):
@@ -102,6 +104,7 @@ class Outcome(StrEnum):
 
 # Versions of what is written to disk.
 MODEL_FORMAT = 2
-LABEL_FORMAT = 1
+LABEL_FORMAT = 2
+THEORY_FORMAT = 1  # enters the theory id: another one would orphan every label
 PLAN_FORMAT = 1
 ASSESS_FORMAT = 1

@@ -1,5 +1,7 @@
 """Writing files whole or not at all, hashing them, and seeds that follow from one seed."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -7,9 +9,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from mace_core.errors import UserError
+
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+
 
 def write_bytes(path: str | Path, content: bytes, *, exclusive: bool = False) -> bool:
-    """Write ``content`` so that a reader sees all of it or nothing (temporary file, fsync, rename).
+    """Write ``content`` so that a reader sees all of it or nothing, a power cut included.
+
+    A temporary file beside it is written, synced and renamed (or linked), and the folder is
+    synced, without which the new name may be lost.
 
     Args:
         path: folders are made as needed.
@@ -18,9 +27,13 @@ def write_bytes(path: str | Path, content: bytes, *, exclusive: bool = False) ->
 
     Returns:
         Whether this call wrote the file (False only with ``exclusive``).
+
+    Raises:
+        OSError: it could not be written (``ENOSPC``: the disk is full); nothing of it is left.
+        UserError: ``exclusive``, on a file system without hard links.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as handle:
@@ -29,15 +42,51 @@ def write_bytes(path: str | Path, content: bytes, *, exclusive: bool = False) ->
             os.fsync(handle.fileno())
         os.chmod(name, 0o644)
         if exclusive:
-            try:
-                os.link(name, path)
-            except FileExistsError:
+            if not _link(name, path):
                 return False
-            return True
-        os.replace(name, path)
+        else:
+            os.replace(name, path)
+        sync_folder(path.parent)
         return True
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Have the names in a folder on disk, where its file system can be asked for that."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def _link(name: str, path: Path) -> bool:
+    """Give the file a second name, unless that is taken."""
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        # An NFS server that repeats a lost answer says so of the link that it has just made.
+        return os.stat(name).st_nlink == 2
+    except OSError as err:
+        if err.errno in _NO_LINKS:
+            raise UserError(
+                f"this file system cannot make hard links ({err.strerror}), which keep two "
+                "processes from writing one file",
+                where=str(path.parent),
+                mend="put the folder on another file system (campaign.label_store, for labels)",
+            ) from err
+        raise
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

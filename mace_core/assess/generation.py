@@ -1,5 +1,6 @@
 """The assessment of one generation: test its models on labels they have never seen, and decide."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ from mace_core.label.store import LabelStore
 from mace_core.layout import Layout
 from mace_core.storage import derived_seed, read_json, write_json
 from mace_core.train.labelled import read_labelled
+
+#: Labels that converged, and on closer look are none to score on.
+_HELD_BACK = (LabelStatus.QUARANTINED, LabelStatus.DAMAGED)
 
 
 def assess_generation(
@@ -215,6 +219,11 @@ def _labelled(config: Config, merged: dict[str, Any], select_path: Path) -> list
         if entry["status"] != LabelStatus.CONVERGED or entry[ROLE] == FrameRole.ISOLATED:
             continue
         record = store.get(entry[FRAME_ID])
+        if record is not None and record.status in _HELD_BACK:
+            print(
+                f"maceloop: frame {record.frame_id} is not scored: {record.reason}", file=sys.stderr
+            )
+            continue
         if record is None or not record.converged:
             raise UserError(
                 f"frame {entry[FRAME_ID]} has a converged label, but not in the label store",

@@ -1,9 +1,9 @@
 """Claims: who computes which frame right now, so that no label is paid for twice.
 
 A claim is a file beside the frame's record, created exclusively. It names its process (machine,
-pid, start time), and its modification time is the process's heartbeat. A claim is dead when its
-process is, as far as that can be seen from here, or when its heartbeat has stood still for
-:data:`STALE_AFTER` seconds (as watched here, so that clocks need not agree).
+pid, start time), and its modification time is the process's heartbeat. On its own machine a claim
+lives as long as its process; seen from another one it is dead when its heartbeat has stood still
+for :data:`STALE_AFTER` seconds (as watched here, so that clocks need not agree).
 
 Claims of one frame are numbered: a dead claim n is taken over by creating claim n + 1
 exclusively. Nothing is removed on the way, so of many processes that find the same dead claim
@@ -72,7 +72,9 @@ class Claims:
     def abandon(self) -> None:
         """Say that no held frame is under way any more, though none of them is done."""
         for path in self._held.values():
-            write_json(path, {**self._identity(), "abandoned": True})
+            # On a full disk it goes unsaid: the claim then dies with its process.
+            with contextlib.suppress(OSError):
+                write_json(path, {**self._identity(), "abandoned": True})
         self._held.clear()
 
     def beat(self) -> None:
@@ -81,18 +83,14 @@ class Claims:
             return
         self._last_beat = time.monotonic()
         for path in self._held.values():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.utime(path)
 
     def _path(self, frame_id: str, number: int) -> Path:
         return self.folder / (f"{frame_id}.claim" + (f".{number}" if number else ""))
 
     def _create(self, path: Path) -> bool:
-        if write_json(path, self._identity(), exclusive=True):
-            return True
-        # An NFS server that repeats a lost answer says "exists" of the file we just made.
-        claim = self._read(path)
-        return claim is not None and claim.get("token") == self.token and not claim.get("abandoned")
+        return write_json(path, self._identity(), exclusive=True)
 
     def _identity(self) -> dict[str, Any]:
         pid = os.getpid()
@@ -120,8 +118,8 @@ class Claims:
     def _alive(self, path: Path, claim: dict[str, Any]) -> bool:
         if claim.get("abandoned"):
             return False
-        if claim.get("machine") == _machine() and not _runs(claim["pid"], claim["process_started"]):
-            return False
+        if claim.get("machine") == _machine():
+            return _runs(claim["pid"], claim["process_started"])
         return time.monotonic() - self._seen[path][1] < self.stale_after
 
 

@@ -1,5 +1,6 @@
 """Labelling a list of frames: what the store lacks is computed, each frame by itself."""
 
+import contextlib
 import shutil
 import socket
 import time
@@ -33,6 +34,8 @@ from mace_core.errors import UserError
 from mace_core.frames import canonical
 from mace_core.label.claims import STALE_AFTER, Claims
 from mace_core.label.engines import engine_for
+from mace_core.label.host import processor
+from mace_core.label.keeping import claim, keep
 from mace_core.label.session import START_LIMIT, Session, WorkerDied, WorkerTimeout
 from mace_core.label.store import LabelStore, Record
 from mace_core.label.theory import engine_version, versions
@@ -83,13 +86,15 @@ def label_frames(
 
     Each outcome goes into the store as soon as it is known; what lies there already, converged
     or failed, is not computed again. Any number of calls may work on the same frames at once, on
-    any number of machines: each frame is computed by one of them.
+    any number of machines: each frame is computed by one of them. A record that was damaged since
+    it was written is an outcome too.
 
     Args:
         frames: made canonical here.
         settings: of the labeller.
         store: of that labeller's level of theory.
-        retry_failed: compute again what failed before.
+        retry_failed: compute again what failed before, or was damaged (what is left of the record
+            is set aside). Labels in quarantine are finished: they are not computed again.
         threads: of the engine.
         report: called with what is done and the number of different frames, about once a second.
         stale_after: seconds after which the claim of a process that stopped counts no more.
@@ -100,7 +105,7 @@ def label_frames(
         One outcome a frame, in their order.
 
     Raises:
-        UserError: the engine cannot be started; a record in the store was tampered with.
+        UserError: the engine cannot be started, or a label cannot be stored (the disk is full).
     """
     asked = [canonical(atoms) for atoms in frames]
     pending = {atoms.info[FRAME_ID]: atoms for atoms in asked}
@@ -119,7 +124,7 @@ def label_frames(
     if retry_failed:
         for frame_id in pending:
             record = store.get(frame_id)
-            if record is not None and not record.converged:
+            if record is not None and record.energy is None:
                 earlier[frame_id] = record
     if not all([settled(frame_id) for frame_id in list(pending)]):
         _check_installed(settings)
@@ -136,13 +141,17 @@ def label_frames(
         while pending:
             idle = True
             for frame_id in list(pending):
-                if settled(frame_id) or not claims.acquire(frame_id):
+                if settled(frame_id):
+                    continue
+                if not claim(claims, frame_id, store, len(pending[frame_id])):
                     continue
                 idle = False
                 store.refresh()
                 if not settled(frame_id):  # it may have been written before the claim was ours
-                    record = bench.label(pending.pop(frame_id), earlier.get(frame_id))
-                    computed = store.put(record)
+                    store.set_aside(frame_id)
+                    record = bench.label(pending[frame_id], earlier.get(frame_id))
+                    computed = keep(store, record, meanwhile)
+                    del pending[frame_id]
                     done[frame_id] = Labelled(store.get(frame_id) or record, computed)
                 claims.release(frame_id)
                 meanwhile()
@@ -242,9 +251,14 @@ class _Bench:
             self._keep(frame.info[FRAME_ID], folders)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+        wall_seconds = sum(attempt["seconds"] for attempt in attempts)
+        core_seconds = self.threads * wall_seconds
         if earlier is not None:
             attempts = [*earlier.attempts, *attempts]
             cpu_seconds += earlier.cpu_seconds
+            wall_seconds += earlier.wall_seconds
+            # Records of format 1 do not say how many threads they had.
+            core_seconds += earlier.core_seconds or earlier.wall_seconds
         return Record.of_frame(
             frame,
             self.store.theory_id,
@@ -255,10 +269,13 @@ class _Bench:
             stress=outcome.get("stress"),
             rung=rung,
             attempts=attempts,
-            wall_seconds=round(sum(attempt["seconds"] for attempt in attempts), 3),
+            wall_seconds=round(wall_seconds, 3),
             cpu_seconds=round(cpu_seconds, 3),
+            threads=self.threads,
+            core_seconds=round(core_seconds, 3),
             engine_version=engine_version(self.settings),
             host=socket.gethostname(),
+            processor=processor(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -282,7 +299,7 @@ class _Bench:
             return LabelStatus.FAILED, str(err), {}, session.cpu_at_end
         if answer["status"] != "computed":
             return LabelStatus(answer["status"]), answer["reason"], {}, session.cpu_seconds()
-        status, reason = verdict(answer, frame, self.settings.max_force)
+        status, reason = verdict(answer, frame)
         return status, reason, answer, session.cpu_seconds()
 
     def _session(self) -> Session:
@@ -300,12 +317,14 @@ class _Bench:
             if not any(path.stat().st_size for path in folder.rglob("*") if path.is_file()):
                 continue
             rung = folder.name.removeprefix(f"{frame_id}-")
-            shutil.copytree(
-                folder,
-                self.store.outputs(frame_id) / f"{stamp}-{rung}",
-                ignore=_large,
-                dirs_exist_ok=True,
-            )
+            # For people only: what cannot be copied (a full disk) must not cost the record.
+            with contextlib.suppress(OSError):
+                shutil.copytree(
+                    folder,
+                    self.store.outputs(frame_id) / f"{stamp}-{rung}",
+                    ignore=_large,
+                    dirs_exist_ok=True,
+                )
 
 
 def _check_installed(settings: LabellerBase) -> None:

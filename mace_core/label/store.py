@@ -2,137 +2,42 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from ase import Atoms
 
 from mace_core.config.labellers import LabellerBase
-from mace_core.conventions import (
-    CHARGE,
-    FRAME_ID,
-    LABEL_FORMAT,
-    LABEL_STATUS,
-    REF_ENERGY,
-    REF_FORCES,
-    REF_STRESS,
-    SPIN,
-    LabelStatus,
-)
+from mace_core.conventions import LabelStatus
 from mace_core.errors import UserError
+from mace_core.label.notes import Notes
+from mace_core.label.record import Record
+from mace_core.label.sanity import doubt
 from mace_core.label.theory import describe, theory_id
-from mace_core.storage import read_json, sha256_json, write_json
+from mace_core.storage import read_json, sync_folder, write_json
+
+__all__ = ["LabelFolder", "LabelStore", "Record"]
+
+#: What a record can say of itself; other statuses are judgements on it.
+_STORED = frozenset(LabelStatus) - {LabelStatus.QUARANTINED, LabelStatus.DAMAGED}
 
 
-@dataclass
-class Record:
-    """One label, or the story of why there is none. eV, Å, eV/Å, eV/Å³, seconds."""
-
-    frame_id: str
-    theory_id: str
-    status: str  # a LabelStatus
-    reason: str  # one line; empty for converged labels
-    numbers: list[int]  # [n]
-    positions: list[list[float]]  # [n, 3]
-    cell: list[list[float]]  # [3, 3]
-    pbc: list[bool]  # [3]
-    charge: int
-    spin: int
-    energy: float | None = None
-    forces: list[list[float]] | None = None  # [n, 3]
-    stress: list[float] | None = None  # [6] Voigt
-    rung: str = ""  # of the retry ladder; the last one tried
-    attempts: list[dict[str, Any]] = field(default_factory=list)  # rung, status, reason, seconds
-    wall_seconds: float = 0.0  # of all attempts
-    cpu_seconds: float = 0.0
-    engine_version: str = ""
-    host: str = ""
-    created: str = ""  # ISO 8601
-    format: int = LABEL_FORMAT
-
-    @property
-    def converged(self) -> bool:
-        return self.status == LabelStatus.CONVERGED
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the whole content."""
-        return sha256_json(asdict(self))
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as it is stored, with its hash."""
-        return {**asdict(self), "sha256": self.sha256}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Record":
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: keys are missing or unknown, or the content does not match its hash.
-        """
-        content = {key: item for key, item in value.items() if key != "sha256"}
-        if set(content) != {f.name for f in fields(cls)}:
-            raise ValueError("it has not the keys of a label record")
-        if value.get("sha256") != sha256_json(content):
-            raise ValueError("its content does not match its sha256")
-        return cls(**content)
-
-    @classmethod
-    def of_frame(cls, frame: Atoms, theory: str, **outcome: Any) -> "Record":
-        """A record for a canonical frame (:func:`mace_core.frames.canonical`)."""
-        return cls(
-            frame_id=frame.info[FRAME_ID],
-            theory_id=theory,
-            numbers=frame.numbers.tolist(),
-            positions=frame.positions.tolist(),
-            cell=frame.cell[:].tolist(),
-            pbc=frame.pbc.tolist(),
-            charge=frame.info[CHARGE],
-            spin=frame.info[SPIN],
-            **outcome,
-        )
-
-    def to_atoms(self) -> Atoms:
-        """The frame with ``REF_energy``, ``REF_forces`` and, where known, ``REF_stress``.
-
-        Raises:
-            ValueError: the label did not converge: it is never handed out as one.
-        """
-        if not self.converged:
-            raise ValueError(f"frame {self.frame_id} has no label: {self.status}")
-        atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
-        atoms.info.update(
-            {FRAME_ID: self.frame_id, CHARGE: self.charge, SPIN: self.spin}
-            | {LABEL_STATUS: self.status, REF_ENERGY: self.energy}
-        )
-        atoms.arrays[REF_FORCES] = np.array(self.forces)
-        if self.stress is not None:
-            atoms.info[REF_STRESS] = np.array(self.stress)
-        return atoms
-
-
-class LabelStore:
-    """All labels at one level of theory.
+class LabelFolder:
+    """All labels at one level of theory, as they lie in a folder.
 
     Any number of processes, on any number of machines with a common file system, may write at
     once: each file appears whole, a converged record is never replaced (the first one wins), and
     a converged record hides a failed one.
 
     Args:
-        root: the store's folder, shared by all levels of theory.
-        theory: the labeller's settings; ``theory.json`` is written when the level is new.
-
-    Raises:
-        UserError: the engine's package is not installed.
+        folder: ``<store>/<theory id>``.
+        limits: of what is plausible; by default those of any engine.
     """
 
-    def __init__(self, root: str | Path, theory: LabellerBase):
-        self.theory_id = theory_id(theory)
-        self.folder = Path(root) / self.theory_id
-        if not (self.folder / "theory.json").is_file():
-            write_json(self.folder / "theory.json", describe(theory), exclusive=True)
+    def __init__(self, folder: str | Path, limits: LabellerBase | None = None):
+        self.folder = Path(folder)
+        self.theory_id = self.folder.name
+        self.limits = limits or LabellerBase()
+        self.doubts = Notes(self.folder / "quarantine")
+        self.releases = Notes(self.folder / "released")
 
     def path(self, frame_id: str) -> Path:
         """Where a converged record lies."""
@@ -149,14 +54,34 @@ class LabelStore:
     def get(self, frame_id: str) -> Record | None:
         """The converged record of a frame, else its failed one, else None.
 
-        Raises:
-            UserError: the file was changed after it was written.
+        A converged one that is implausible (:func:`mace_core.label.sanity.doubt`) has status
+        ``quarantined`` and the reason, and keeps its numbers, until it is released by hand.
+        """
+        record = self.stored(frame_id)
+        return None if record is None else self.judged(record)
+
+    def stored(self, frame_id: str) -> Record | None:
+        """A frame's record as it lies there, without judgement on its numbers.
+
+        One that is not what was written has status ``damaged``, and nothing else but the reason.
         """
         for path in (self.path(frame_id), self.failed_path(frame_id)):
-            record = self._read(path, frame_id)
-            if record is not None:
-                return record
+            try:
+                return self.read(path, frame_id)
+            except FileNotFoundError:
+                continue
+            except ValueError as err:
+                return Record.damaged(frame_id, self.theory_id, f"{err} ({path})")
         return None
+
+    def judged(self, record: Record) -> Record:
+        """The record, or the same in quarantine."""
+        if not record.converged:
+            return record
+        reason = doubt(record, self.limits)
+        if not reason or self.releases.read(record.frame_id):
+            return record
+        return replace(record, status=str(LabelStatus.QUARANTINED), reason=reason)
 
     def put(self, record: Record) -> bool:
         """Store a record.
@@ -168,11 +93,14 @@ class LabelStore:
             False if the frame had a converged record already, which stays.
 
         Raises:
-            ValueError: the record belongs to another level of theory, or says that it converged
-                without saying to what.
+            ValueError: the record belongs to another level of theory, is no outcome of a
+                computation, or says that it converged without saying to what.
+            OSError: it could not be written; nothing of it is left.
         """
         if record.theory_id != self.theory_id:
             raise ValueError(f"record of theory {record.theory_id} in store {self.theory_id}")
+        if record.status not in _STORED:
+            raise ValueError(f"{record.status} is a judgement on record {record.frame_id}")
         if record.converged:
             if record.energy is None or record.forces is None:
                 raise ValueError(f"converged record {record.frame_id} lacks energy or forces")
@@ -181,10 +109,30 @@ class LabelStore:
             return False
         return write_json(self.failed_path(record.frame_id), record.to_json())
 
+    def set_aside(self, frame_id: str) -> list[Path]:
+        """Move a frame's damaged files out of the way, into ``damaged/``: it has no label then.
+
+        Returns:
+            Where they lie now.
+        """
+        moved = []
+        for path in (self.path(frame_id), self.failed_path(frame_id)):
+            try:
+                self.read(path, frame_id)
+            except FileNotFoundError:
+                continue
+            except ValueError:
+                moved.append(self._move(path))
+        return moved
+
+    def frame_ids(self) -> list[str]:
+        """Frames that have a record, in the order of their ids."""
+        names = (name for name in os.listdir(self.folder) if name.endswith(".json"))
+        return sorted({name.split(".")[0] for name in names if name[0] != "."} - {"theory"})
+
     def records(self) -> Iterator[Record]:
-        """All records, in the order of frame ids; the converged one where a frame has both."""
-        names = {path.name.split(".")[0] for path in self.folder.glob("*.json")} - {"theory"}
-        for frame_id in sorted(names):
+        """All records, judged, in the order of frame ids; the converged one where there are two."""
+        for frame_id in self.frame_ids():
             record = self.get(frame_id)
             if record is not None:
                 yield record
@@ -196,22 +144,56 @@ class LabelStore:
         """
         os.close(os.open(self.folder, os.O_RDONLY))
 
-    def _read(self, path: Path, frame_id: str) -> Record | None:
+    def read(self, path: Path, frame_id: str) -> Record:
+        """The record in a file of the store.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is not what was written, or of another frame or level of theory.
+        """
         try:
             record = Record.from_json(read_json(path))
-        except FileNotFoundError:
-            return None
         except (ValueError, TypeError, AttributeError) as err:
-            raise UserError(
-                f"a label record was damaged or changed after it was written: {err}",
-                where=str(path),
-                mend="restore it from a backup, or move it away: the frame is then labelled again",
-            ) from err
+            raise ValueError(f"damaged or changed after it was written: {err}") from err
         if record.frame_id != frame_id or record.theory_id != self.theory_id:
-            raise UserError(
-                f"a label record of frame {record.frame_id} at theory {record.theory_id} "
-                "lies under another name",
-                where=str(path),
-                mend="move it back to where it was",
+            raise ValueError(
+                f"the record of frame {record.frame_id} at theory {record.theory_id} "
+                "lies under another name"
             )
         return record
+
+    def _move(self, path: Path) -> Path:
+        folder = self.folder / "damaged"
+        folder.mkdir(exist_ok=True)
+        number = 0
+        while (target := folder / f"{path.stem}.{number}.json").exists():
+            number += 1
+        os.replace(path, target)
+        sync_folder(folder)
+        sync_folder(self.folder)
+        return target
+
+
+class LabelStore(LabelFolder):
+    """The labels of one labeller.
+
+    Args:
+        root: the store's folder, shared by all levels of theory.
+        theory: the labeller's settings; ``theory.json`` is written when the level is new.
+
+    Raises:
+        UserError: the engine's package is not installed, or the folder cannot be written.
+    """
+
+    def __init__(self, root: str | Path, theory: LabellerBase):
+        super().__init__(Path(root) / theory_id(theory), theory)
+        if not (self.folder / "theory.json").is_file():
+            try:
+                write_json(self.folder / "theory.json", describe(theory), exclusive=True)
+            except OSError as err:
+                raise UserError(
+                    f"the label store cannot be written: {err.strerror}",
+                    where=str(self.folder),
+                    mend="see its permissions and the space on its disk, or set "
+                    "campaign.label_store",
+                ) from err

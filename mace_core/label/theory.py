@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mace_core.config.labellers import LabellerBase
-from mace_core.conventions import LABEL_FORMAT
+from mace_core.conventions import THEORY_FORMAT
 from mace_core.errors import UserError
 from mace_core.storage import sha256_json
 
@@ -31,7 +31,7 @@ def describe(settings: LabellerBase) -> dict[str, Any]:
     """
     level = _engine(settings).level()
     return {
-        "format": LABEL_FORMAT,
+        "format": THEORY_FORMAT,
         "engine": settings.engine,
         "versions": versions(settings),
         "settings": settings.model_dump(mode="json", exclude=set(settings.NOT_THEORY)),

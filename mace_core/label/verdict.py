@@ -1,4 +1,7 @@
-"""Whether what an engine returned is to be believed."""
+"""Whether what an engine returned is a label of the frame that was asked for.
+
+Whether that label is plausible is another question: :mod:`mace_core.label.sanity`.
+"""
 
 from typing import Any
 
@@ -11,23 +14,18 @@ from mace_core.conventions import LabelStatus
 MOVED = 1e-4
 
 
-def verdict(answer: dict[str, Any], frame: Atoms, max_force: float) -> tuple[LabelStatus, str]:
+def verdict(answer: dict[str, Any], frame: Atoms) -> tuple[LabelStatus, str]:
     """Status and, unless converged, the reason.
 
     Args:
         answer: energy (eV), forces [n, 3] (eV/Å), stress [6] (eV/Å³), and of the atoms that were
             computed numbers [n] and positions [n, 3] (Å).
         frame: the frame that was asked for.
-        max_force: eV/Å; a larger force is not believed.
     """
     missing = [key for key in ("energy", "forces") if answer[key] is None]
     if missing:
         return LabelStatus.FAILED, f"the engine returned no {' and no '.join(missing)}"
-    problem = (
-        _atoms_changed(answer, frame)
-        or _not_numbers(answer, len(frame))
-        or _too_large(np.array(answer["forces"]), frame, max_force)
-    )
+    problem = _atoms_changed(answer, frame) or _not_numbers(answer, len(frame))
     return (LabelStatus.REJECTED, problem) if problem else (LabelStatus.CONVERGED, "")
 
 
@@ -54,15 +52,4 @@ def _not_numbers(answer: dict[str, Any], n_atoms: int) -> str:
             return f"{key} has shape {value.shape}, not {shape}"
         if not np.isfinite(value).all():
             return f"{key} is not a finite number"
-    return ""
-
-
-def _too_large(forces: np.ndarray, frame: Atoms, max_force: float) -> str:
-    norms = np.linalg.norm(forces, axis=1)
-    worst = int(norms.argmax())
-    if norms[worst] > max_force:
-        return (
-            f"force of {norms[worst]:.4g} eV/Å on atom {worst} ({frame.symbols[worst]}) "
-            f"is above labeller.max_force ({max_force:g})"
-        )
     return ""

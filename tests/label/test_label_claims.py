@@ -77,6 +77,27 @@ def test_on_another_machine_only_the_heartbeat_counts(tmp_path, monkeypatch):
     assert other.acquire(FRAME)
 
 
+def test_here_a_claim_lives_as_long_as_its_process(tmp_path):
+    """However long it is suspended or stuck: a label is never computed beside its claimant."""
+    holder, other = Claims(tmp_path), Claims(tmp_path, stale_after=0.0)
+    assert holder.acquire(FRAME)
+    for _ in range(3):
+        assert not other.acquire(FRAME)
+        time.sleep(0.05)
+
+
+def test_a_full_disk_hides_no_other_error(tmp_path, monkeypatch):
+    holder = Claims(tmp_path)
+    assert holder.acquire(FRAME)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_json", full)
+    holder.abandon()
+    assert names(tmp_path) == [f"{FRAME}.claim"]
+
+
 def test_abandoned_claims_are_free_at_once(tmp_path):
     stopped = Claims(tmp_path)
     assert stopped.acquire(FRAME)

@@ -120,11 +120,23 @@ def test_what_a_calculator_may_do(label, calculator, status, reason):
         assert reason in outcome.record.reason
 
 
-def test_a_force_beyond_the_limit_is_rejected(label):
+def test_a_force_beyond_the_limit_is_kept_in_quarantine(label, monkeypatch):
     near = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 0.9]])
     (outcome,) = label([near], EMTLabeller(max_force=5.0))
-    assert outcome.record.status == "rejected"
+    assert outcome.computed
+    assert outcome.record.status == "quarantined"
     assert "labeller.max_force (5)" in outcome.record.reason
+    assert np.linalg.norm(outcome.record.forces, axis=1).max() > 5
+    frame = labelled_frame(near, outcome)
+    assert frame.info["label_status"] == "quarantined"
+    assert "REF_energy" not in frame.info and "REF_forces" not in frame.arrays
+
+    # It is finished: nothing is computed again, and another limit judges the same record.
+    monkeypatch.setattr(run, "Session", None)
+    (again,) = label([near], EMTLabeller(max_force=5.0), retry_failed=True)
+    assert again.record == outcome.record
+    (free,) = label([near], EMTLabeller(max_force=1000.0))
+    assert free.record.converged and free.record.energy == outcome.record.energy
 
 
 def test_an_unconverged_scf_climbs_the_ladder_and_is_no_label(label, tmp_path):

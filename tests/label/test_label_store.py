@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mace_core.config.labellers import EMTLabeller
-from mace_core.errors import UserError
 from mace_core.frames import canonical
 from mace_core.label.store import LabelStore, Record
 
@@ -108,18 +107,20 @@ def test_a_record_that_was_changed_is_reported_not_used(store, tamper):
     store.put(record_of(store))
     path = store.path(FRAME.info["frame_id"])
     path.write_text(tamper(path.read_text()))
-    with pytest.raises(UserError, match="damaged or changed") as caught:
-        store.get(FRAME.info["frame_id"])
-    assert caught.value.where == str(path)
-    assert caught.value.mend
+    record = store.get(FRAME.info["frame_id"])
+    assert record.status == "damaged"
+    assert "damaged or changed" in record.reason and str(path) in record.reason
+    assert record.energy is None and not record.converged
+    with pytest.raises(ValueError, match="damaged"):
+        store.put(record)
 
 
 def test_a_record_under_another_frames_name_is_reported(store):
     store.put(record_of(store))
     other = "0" * 20
     store.path(FRAME.info["frame_id"]).rename(store.path(other))
-    with pytest.raises(UserError, match="another name"):
-        store.get(other)
+    assert store.get(other).status == "damaged"
+    assert "another name" in store.get(other).reason
 
 
 def _put_many(root, number):

@@ -12,7 +12,7 @@ class LabellerBase(BaseModel):
 
     #: Fields that do not enter the level of theory's id.
     NOT_THEORY: ClassVar[frozenset[str]] = frozenset(
-        {"time_limit", "max_memory", "max_force", "spins"}
+        {"time_limit", "max_memory", "max_force", "max_net_force", "spins"}
     )
     #: Modules that must be importable, and the pip name that brings each.
     REQUIRES: ClassVar[dict[str, str]] = {}
@@ -23,7 +23,12 @@ class LabellerBase(BaseModel):
 
     time_limit: float = Field(1800, gt=0, description="seconds for one attempt at one frame")
     max_force: float = Field(
-        100.0, gt=0, description="eV/Å; a label with a larger force is rejected, not trained"
+        100.0, gt=0, description="eV/Å; a label with a larger force is quarantined, not trained"
+    )
+    max_net_force: float | None = Field(
+        0.1,
+        gt=0,
+        description="eV/Å; so is one whose forces sum to more than this × √(atoms); null: any sum",
     )
     spins: dict[str, int] = Field(
         default_factory=dict,
