@@ -13,7 +13,7 @@ from mace_core.assess.check import Assessment, Check, join
 from mace_core.assess.convergence import convergence
 from mace_core.assess.stall import idle, stalls
 from mace_core.config.campaign import Config
-from mace_core.conventions import Outcome
+from mace_core.conventions import LabelStatus, Outcome
 
 
 @dataclass(frozen=True)
@@ -157,5 +157,4 @@ def _limits(history: Sequence[Assessment], config: Config) -> list[Check]:
 
 
 def _statuses(labels: Mapping[str, Any]) -> dict[str, int]:
-    names = ("converged", "unconverged", "failed", "timeout", "rejected")
-    return {name: labels[name] for name in names if labels.get(name)}
+    return {str(name): labels[name] for name in LabelStatus if labels.get(name)}

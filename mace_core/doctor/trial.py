@@ -21,7 +21,8 @@ _MENDS = {
     LabelStatus.UNCONVERGED: "see whether the structure, its charge and its spin are meant so, or "
     "take labeller settings that converge",
     LabelStatus.TIMEOUT: "raise labeller.time_limit, or take a cheaper level of theory",
-    LabelStatus.REJECTED: "relax the structure, or raise labeller.max_force",
+    LabelStatus.REJECTED: "see what the engine did to the frame",
+    LabelStatus.QUARANTINED: "relax the structure, or raise the limit that the reason names",
     LabelStatus.FAILED: "read the engine's output",
 }
 

@@ -252,7 +252,7 @@ class _Bench:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
         wall_seconds = sum(attempt["seconds"] for attempt in attempts)
-        core_seconds = self.threads * wall_seconds
+        core_seconds = session.threads * wall_seconds
         if earlier is not None:
             attempts = [*earlier.attempts, *attempts]
             cpu_seconds += earlier.cpu_seconds
@@ -271,7 +271,7 @@ class _Bench:
             attempts=attempts,
             wall_seconds=round(wall_seconds, 3),
             cpu_seconds=round(cpu_seconds, 3),
-            threads=self.threads,
+            threads=session.threads,
             core_seconds=round(core_seconds, 3),
             engine_version=engine_version(self.settings),
             host=socket.gethostname(),

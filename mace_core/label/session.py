@@ -49,7 +49,7 @@ class Session:
         root: Path | None = None,
     ):
         self.scratch = Path(tempfile.mkdtemp(prefix="maceloop-label-", dir=root))
-        self.while_waiting = while_waiting
+        self.threads, self.while_waiting = threads, while_waiting
         self._log = self.scratch / "worker.txt"
         self._received = b""
         self.cpu_at_end = 0.0

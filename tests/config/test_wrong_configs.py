@@ -285,7 +285,7 @@ def test_all_problems_come_at_once(files, no_worker):
 
 
 def test_right_configurations_pass(files, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(files))
+    monkeypatch.setenv("PYTHONPATH", str(files), prepend=":")
     mine = {"engine": "ase", "calculator": "mycalc:Mine"}
     for config in (
         METAL,

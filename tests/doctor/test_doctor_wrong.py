@@ -63,7 +63,7 @@ WRONG = {
     "label with a force that nothing bears": (
         changed(CONFIG, labeller={"max_force": 1e-9}, seed={"structures": ["water.xyz"]}),
         None,
-        ("rejected", "raise labeller.max_force"),
+        ("quarantined", "labeller.max_force", "raise the limit"),
     ),
     "no such profile": (CONFIG, "gone", ("--profile", "gone", "no such profile", "slurm")),
     "profile that is not YAML": (CONFIG, "{executor: [", ("--profile", "not YAML", "mend")),

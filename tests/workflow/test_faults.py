@@ -41,7 +41,8 @@ def campaign(tmp_path_factory):
     campaign = Campaign(
         tmp_path_factory.mktemp("faults"), values, os.pathsep.join([str(BIN), os.environ["PATH"]])
     )
-    campaign.env["PYTHONPATH"] = str(REPOSITORY / "tests")
+    paths = [str(REPOSITORY / "tests"), campaign.env.get("PYTHONPATH", "")]
+    campaign.env["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # A choice of frames in which every fault occurs already among the seeds.
     seeds = prepare_seed(load_config(campaign.config), [], campaign.folder / "seeds.extxyz")
     choice = next(seed for seed in range(1000) if {fault_of(a, seed) for a in seeds} >= set(FAULTS))
