@@ -89,10 +89,12 @@ def most_generations(config: Config, first: int, budget: int | None = None) -> i
 def best(config: Config, size: Size, cost: LabelCost, steps: Steps, cores: int) -> list[Row]:
     """The cheapest campaign that converges: as early as it can, with audit frames only.
 
-    Trainings stop as early as ``train.patience`` allows.
+    Trainings stop as early as ``train.patience`` allows, where it is set.
     """
     train = config.train
-    epochs = min(train.max_num_epochs, train.patience * train.eval_interval)
+    epochs = train.max_num_epochs
+    if train.patience is not None:
+        epochs = min(epochs, train.patience * train.eval_interval)
     if train.stage_two_epoch is not None:  # the second stage follows in any case
         epochs += train.max_num_epochs - train.stage_two_epoch
     n = min(least_generations(config), most_generations(config, len(size.first)))

@@ -88,15 +88,23 @@ class ClusterCampaign(Campaign):
     def freeze(self, job: dict[str, str]) -> None:
         """Stop the processes of a job, until Slurm ends it: a command that hangs costs no CPU."""
         mine = f"SLURM_JOB_ID={job['id']}\0".encode()
-        found = []
+        stopped: set[int] = set()
+        # Again, until none has been started meanwhile. All of a round at once: a label must not be
+        # finished by one process and not noted by another.
+        while found := self._with_variable(mine) - stopped:
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped |= found
+
+    def _with_variable(self, variable: bytes) -> set[int]:
+        """Slurm's processes that have it in their environment."""
+        found = set()
         for process in psutil.Process(self.slurm.init).children(recursive=True):
             with suppress(OSError):
-                if mine in Path(f"/proc/{process.pid}/environ").read_bytes():
-                    found.append(process.pid)
-        # All at once: a label must not be finished by one process and not noted by another.
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+                if variable in Path(f"/proc/{process.pid}/environ").read_bytes():
+                    found.add(process.pid)
+        return found
 
     def counts(self, generation: int) -> tuple[int, int, int]:
         """Labels of a generation that were computed, lost, and computed more than once."""

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -78,8 +79,9 @@ def postgres(tmp_path_factory):
         nobody = "postgres" if _exists("postgres") else "nobody"
         user = {"user": nobody, "group": _group(nobody)}
         shutil.chown(folder, nobody)
-        for parent in (folder.parent, folder.parent.parent):  # pytest's, of mode 700
-            parent.chmod(0o711)
+        for parent in folder.parents:  # pytest's are of mode 700
+            if not parent.stat().st_mode & stat.S_IXOTH:
+                parent.chmod(0o711)
     data, port = folder / "data", free_port()
     environment = os.environ | {"LC_ALL": "C"}
     subprocess.run(
