@@ -28,6 +28,7 @@ ROOMS = (
     "seed",
     "explore",
     "label",
+    "labels",
     "check_labeller",
     "assess",
     "track",

@@ -1,0 +1,194 @@
+"""`maceloop labels`: look at a label store, check it, and bring labels in and out."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mace_core.conventions import LabelStatus
+
+Store = Annotated[
+    Path | None, typer.Option(help="the label store [default: the config's, else labels]")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="a campaign's YAML or plan.json: its store, its limits")
+]
+Theory = Annotated[str, typer.Option(help="the beginning of a theory id")]
+Status = Annotated[list[LabelStatus] | None, typer.Option(help="may be given again")]
+Element = Annotated[
+    list[str] | None, typer.Option(help="frames with this element; again: and with that one")
+]
+FormulaOf = Annotated[str, typer.Option("--formula", help="e.g. H2O")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        help="labels written since then (UTC)",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+    ),
+]
+AsJSON = Annotated[bool, typer.Option("--json", help="for scripts")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `maceloop labels` with its subcommands."""
+    labels = typer.Typer(
+        help="Look at a label store, check it, bring labels in and out.", no_args_is_help=True
+    )
+    app.add_typer(labels, name="labels")
+    _look(labels)
+
+
+def _look(labels: typer.Typer) -> None:
+    @labels.command("list")
+    def list_(
+        store: Store = None,
+        config: ConfigFile = None,
+        theory: Theory = "",
+        status: Status = None,
+        element: Element = None,
+        formula: FormulaOf = "",
+        since: Since = None,
+        as_json: AsJSON = False,
+        as_csv: Annotated[bool, typer.Option("--csv", help="for spreadsheets")] = False,
+    ) -> None:
+        """One line a label: status and why, energy, largest force, cost, when."""
+        from mace_core.label.ledger import rows
+        from mace_core.label.levels import level_in
+        from mace_core.label.shown import csv_text, list_text
+
+        folders = _levels(store, config, theory)
+        found = rows(folders, _filter(status, element, formula, since))
+        if as_json:
+            _print_json([asdict(row) for row in found])
+        elif as_csv:
+            typer.echo(csv_text(found), nl=False)
+        else:
+            places = {folder.theory_id: folder.folder for folder in folders}
+            empty = True
+            for name, group in groupby(found, lambda row: row.theory_id):
+                typer.echo(f"theory {name} · {level_in(places[name])}")
+                typer.echo(list_text(list(group)))
+                empty = False
+            if empty:
+                typer.echo("no labels")
+
+    @labels.command("count")
+    def count(
+        store: Store = None,
+        config: ConfigFile = None,
+        theory: Theory = "",
+        status: Status = None,
+        element: Element = None,
+        formula: FormulaOf = "",
+        since: Since = None,
+        as_json: AsJSON = False,
+    ) -> None:
+        """How many labels by status and rung, and their wall time and core-hours."""
+        from mace_core.label.ledger import counts
+        from mace_core.label.shown import count_text
+
+        found = counts(_levels(store, config, theory), _filter(status, element, formula, since))
+        if as_json:
+            _print_json([vars(item) for item in found])
+        else:
+            typer.echo("\n".join(count_text(item) for item in found) or "no labels")
+
+    @labels.command("show")
+    def show(
+        frame: Annotated[str, typer.Argument(help="the beginning of a frame id")],
+        store: Store = None,
+        config: ConfigFile = None,
+        theory: Theory = "",
+        as_json: AsJSON = False,
+    ) -> None:
+        """All that is known of one frame's labels, attempts and doubts included."""
+        from mace_core.label.ledger import find, judged, row_of
+        from mace_core.label.levels import level_in
+        from mace_core.label.shown import record_text
+
+        seen = []
+        for folder, frame_id in find(_levels(store, config, theory), frame):
+            record, released = judged(folder, frame_id)
+            row = row_of(record, released)
+            if as_json:
+                notes = {
+                    "doubt": folder.doubts.read(frame_id),
+                    "release": folder.releases.read(frame_id),
+                }
+                seen.append({**asdict(record), "released": released, **notes})
+            else:
+                typer.echo(record_text(folder, level_in(folder.folder), record, row))
+        if as_json:
+            _print_json(seen)
+
+    @labels.command("verify")
+    def verify(
+        store: Store = None, config: ConfigFile = None, theory: Theory = "", as_json: AsJSON = False
+    ) -> None:
+        """Check every file's hash, name, geometry and shapes. Exit code 1 if one is damaged."""
+        from mace_core.label import integrity
+
+        found = integrity.verify(_levels(store, config, theory))
+        if as_json:
+            _print_json([asdict(item) for item in found])
+        else:
+            for item in found:
+                for path, problem in item.damaged:
+                    typer.echo(f"DAMAGED {path}: {problem}")
+                typer.echo(
+                    f"theory {item.theory_id} · {item.records} records, {item.notes} notes: "
+                    f"{len(item.damaged) or 'none'} damaged"
+                    + (f"; {item.set_aside} were set aside earlier" if item.set_aside else "")
+                )
+            if any(item.damaged for item in found):
+                typer.echo(
+                    "mend: `maceloop labels merge BACKUP STORE` brings records back from a copy, "
+                    "`maceloop label --retry-failed` computes them again"
+                )
+        if any(item.damaged for item in found):
+            raise typer.Exit(1)
+
+
+def _levels(store: Path | None, config: Path | None, theory: str):
+    """The levels of theory that are meant."""
+    from mace_core.label.ledger import levels
+
+    root, labeller = _place(store, config)
+    return levels(root, theory, labeller)
+
+
+def _place(store: Path | None, config: Path | None) -> tuple[Path, Any]:
+    """The store's folder, and the labeller of the configuration if one is given."""
+    from mace_core.config.campaign import load_labeller
+    from mace_core.config.sections import Campaign
+
+    labeller, campaign = (None, None) if config is None else load_labeller(config)
+    if store is not None:
+        return store, labeller
+    default = Campaign.model_fields["label_store"].default
+    return Path(campaign.campaign.label_store if campaign else default), labeller
+
+
+def _filter(status, element, formula: str, since: datetime | None):
+    from ase.data import atomic_numbers
+
+    from mace_core.errors import UserError
+    from mace_core.label.ledger import Filter, hill
+
+    unknown = [symbol for symbol in element or () if symbol not in atomic_numbers]
+    if unknown:
+        raise UserError(f"--element: {', '.join(unknown)} is no element")
+    return Filter(
+        statuses=frozenset(str(item) for item in status or ()),
+        elements=frozenset(element or ()),
+        formula=hill(formula) if formula else "",
+        since=None if since is None else since.replace(tzinfo=UTC),
+    )
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, default=str))
