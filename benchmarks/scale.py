@@ -134,7 +134,7 @@ def steps(n: int) -> Clock:
     plan, _ = write_plan(config, 1, layout.plan(1))
     dataset, train = layout.dataset(1), layout.dataset(1) / "train.extxyz"
     with clock.step("build_dataset"):
-        build_dataset(layout.plan(1), [layout.merged(0)], dataset)
+        build_dataset(layout.plan(1), [layout.merged(0)], dataset, [layout.assess(0)])
     members = [layout.member(1, m) for m in range(config.train.members)]
     for m, folder in enumerate(members):
         with clock.step("train_member, one epoch of two members"):

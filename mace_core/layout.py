@@ -46,7 +46,7 @@ class Layout:
         return self.gen(g) / "assess.json"
 
     def predictions(self, g: int, kind: str) -> Path:
-        """Frames with REF_* and MACE_*: kind is audit, picked or frozen."""
+        """Frames with REF_* and MACE_*: kind is audit, picked, frozen or quarantine."""
         return self.gen(g) / "assess" / f"{kind}.extxyz"
 
     def tracked(self, g: int) -> Path:

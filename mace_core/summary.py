@@ -4,8 +4,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from mace_core.assess.withheld import in_quarantine, withheld
 from mace_core.config.campaign import Config
 from mace_core.conventions import MEV, UNSTABLE_ENDS, Outcome, WalkerEnd
+from mace_core.label.store import LabelFolder
 from mace_core.layout import Layout
 from mace_core.plan import decision_after, read_plan
 from mace_core.storage import read_json, write_json
@@ -44,6 +46,10 @@ def summarise(layout: Layout, config: Config) -> dict[str, Any]:
         outcome, reason = Outcome.CONTINUE, "generation 0 is not assessed yet"
     best = best_generation(assessed)
     last_labels = assessed[-1]["labels"] if assessed else {}
+    calls = last_labels.get("total_calls", 0)
+    rows = [row for record in assessed for row in _withheld(layout, config, record)]
+    converged = last_labels.get("total_converged", 0) + sum(bool(r["released"]) for r in rows)
+    quarantined = in_quarantine(rows)
     return {
         "campaign": config.campaign.name,
         "outcome": str(outcome),
@@ -52,9 +58,10 @@ def summarise(layout: Layout, config: Config) -> dict[str, Any]:
         "generations": [_row(layout, record) for record in assessed],
         "total": {
             "generations": max(len(assessed) - 1, 0),
-            "calls": last_labels.get("total_calls", 0),
-            "converged": last_labels.get("total_converged", 0),
-            "failed": last_labels.get("total_calls", 0) - last_labels.get("total_converged", 0),
+            "calls": calls,
+            "converged": converged,
+            "failed": calls - converged - quarantined,
+            "quarantined": quarantined,
             "seconds": last_labels.get("total_seconds", 0.0),
         },
         "paths": {
@@ -92,6 +99,7 @@ def best_generation(assessed: list[dict[str, Any]]) -> int | None:
 def text(summary: dict[str, Any]) -> str:
     """The closing lines of a run."""
     total, paths = summary["total"], summary["paths"]
+    withheld = f", {total['quarantined']} in quarantine" if total["quarantined"] else ""
     lines = [
         "",
         f"campaign {summary['campaign']} · {_HEADLINES[Outcome(summary['outcome'])]}",
@@ -100,7 +108,7 @@ def text(summary: dict[str, Any]) -> str:
         *_table(summary["generations"]),
         "",
         f"  {total['generations']} generations, {total['calls']} label calls "
-        f"({total['failed']} failed), {_duration(total['seconds'])} of labelling",
+        f"({total['failed']} failed{withheld}), {_duration(total['seconds'])} of labelling",
     ]
     if paths["model"]:
         lines.append(f"  models       {paths['model']} (generation {summary['best_generation']})")
@@ -129,6 +137,15 @@ def _row(layout: Layout, record: dict[str, Any]) -> dict[str, Any]:
             "report": str(layout.report(g)),
         },
     }
+
+
+def _withheld(layout: Layout, config: Config, record: dict[str, Any]) -> list[dict[str, Any]]:
+    path = layout.merged(record["generation"])
+    if not path.is_file():
+        return []
+    merged = read_json(path)
+    store = LabelFolder(Path(config.campaign.label_store) / str(merged["theory"]))
+    return withheld(merged, record, store)
 
 
 def _members(layout: Layout, g: int) -> list[str]:

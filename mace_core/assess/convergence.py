@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mace_core.assess.check import Assessment, Check, audit, below, bound, mev
 from mace_core.config.campaign import Config
-from mace_core.conventions import MEV
+from mace_core.conventions import MEV, FrameRole
 
 
 def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
@@ -66,9 +66,29 @@ def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             else f"{least:.0%} of walkers stable in the worst of the last {stop.streak}, "
             f"{stop.min_stable_fraction:.0%} asked",
         ),
+        _undoubted(last),
         _parts("elements", "by_element", _expected(window, "dataset", "elements"), window, limit),
         _parts("walker_groups", "by_group", _expected(window, "walkers", "groups"), window, limit),
     ]
+
+
+def _undoubted(last: Assessment) -> Check:
+    """No label of the newest audit in doubt: the bound is without those, and would be a better one
+    than was measured if it is the models that are wrong there.
+    """
+    doubted = [e["frame_id"] for e in last.get("quarantine") or [] if e["role"] == FrameRole.AUDIT]
+    return Check(
+        "audit_labels",
+        "convergence",
+        bool(audit(last)) and not doubted,
+        len(doubted),
+        0,
+        f"audit labels in quarantine, left out of the bound: {', '.join(doubted)}"
+        if doubted
+        else "no audit label in quarantine"
+        if audit(last)
+        else "no audit",
+    )
 
 
 def _parts(

@@ -1,27 +1,29 @@
 """The assessment of one generation: test its models on labels they have never seen, and decide."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from mace_core.assess.calibration import calibrate, measured_coverage
 from mace_core.assess.decide import decide
 from mace_core.assess.errors import errors
+from mace_core.assess.labels import label_counts, labelled_frames, start
+from mace_core.assess.outliers import outliers
 from mace_core.assess.score import load_committee, score, unseen
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
     ASSESS_FORMAT,
     FRAME_ID,
-    GROUP,
+    MACE_FORCES,
     MEV,
+    REF_FORCES,
     ROLE,
     UNSTABLE_ENDS,
     FrameRole,
-    LabelStatus,
     WalkerEnd,
 )
 from mace_core.errors import UserError
@@ -31,8 +33,8 @@ from mace_core.layout import Layout
 from mace_core.storage import derived_seed, read_json, write_json
 from mace_core.train.labelled import read_labelled
 
-#: Labels that converged, and on closer look are none to score on.
-_HELD_BACK = (LabelStatus.QUARANTINED, LabelStatus.DAMAGED)
+#: Of the frames scored, those whose label is in doubt.
+QUARANTINE = "quarantine"
 
 
 def assess_generation(
@@ -75,7 +77,8 @@ def assess_generation(
     result: dict[str, Any] = {
         "format": ASSESS_FORMAT,
         "generation": g,
-        "labels": _labels(merged, before[-1]["labels"] if before else {}),
+        "labels": None,
+        "quarantine": [],
         "dataset": None,
         "audit": None,
         "picked": None,
@@ -88,9 +91,7 @@ def assess_generation(
     }
     if g == 0:
         selected = layout.selected(0)
-        result["start"] = _start(
-            config, merged, read_frames(selected) if selected.is_file() else []
-        )
+        result["start"] = start(config, merged, read_frames(selected) if selected.is_file() else [])
     else:
         if committee_path is None or select_path is None:
             raise UserError(
@@ -99,6 +100,9 @@ def assess_generation(
         content = read_json(committee_path)
         members = committee or load_committee(content, config)
         result |= _tested(config, layout, g, merged, content, members, Path(select_path))
+    result["labels"] = label_counts(
+        merged, before[-1]["labels"] if before else {}, len(result["quarantine"])
+    )
     decision = decide([*before, result], config)
     result |= {
         "outcome": str(decision.outcome),
@@ -122,8 +126,9 @@ def _tested(
     """What needs models: errors, coverage, calibration for the next generation, walkers."""
     calibration, notes = content["calibration"], []
     trained = _trained(layout, g)
+    store = LabelStore(config.campaign.label_store, config.labeller)
     fresh, said = unseen(
-        _labelled(config, merged, select_path), trained, "labelled", select_path.parent
+        labelled_frames(store, merged, select_path), trained, "labelled", select_path.parent
     )
     notes += said
     sets = {
@@ -135,14 +140,19 @@ def _tested(
         frozen, _ = read_labelled(config.data.frozen_test, *keys)
         sets["frozen"], said = unseen(frozen, trained, "frozen test", config.data.frozen_test)
         notes += said
-    result: dict[str, Any] = {}
-    scored: dict[str, list[Atoms]] = {}
-    for kind, frames in sets.items():
-        title = f"gen {g} · assess · {kind}"
-        scored[kind] = score(frames, committee, calibration["factor"], title)
-        write_frames(layout.predictions(g, kind), scored[kind])
-        seed = derived_seed(config.campaign.seed, g, "assess", "bootstrap", str(kind))
-        result[str(kind)] = errors(scored[kind], config.stop.confidence, seed)
+    scored = {
+        str(kind): score(frames, committee, calibration["factor"], f"gen {g} · assess · {kind}")
+        for kind, frames in sets.items()
+    }
+    quarantine = _doubted(config, g, store, [*scored["audit"], *scored["picked"]])
+    scored, said = _set_apart(scored, {entry[FRAME_ID] for entry in quarantine})
+    notes += said
+    result: dict[str, Any] = {"quarantine": quarantine}
+    for kind, frames in scored.items():
+        write_frames(layout.predictions(g, kind), frames)
+        if kind != QUARANTINE:
+            seed = derived_seed(config.campaign.seed, g, "assess", "bootstrap", kind)
+            result[kind] = errors(frames, config.stop.confidence, seed)
     audits = [(g, scored["audit"])]
     for h in range(g - 1, 0, -1):
         audits.append((h, read_frames(layout.predictions(h, "audit"))))
@@ -162,81 +172,47 @@ def _tested(
     return result
 
 
-def _labels(merged: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    counts = {str(status): merged["counts"].get(status, 0) for status in LabelStatus}
-    return {
-        "calls": merged["calls"],
-        **counts,
-        "seconds": merged["wall_seconds"],
-        "total_calls": merged["calls"] + before.get("total_calls", 0),
-        "total_converged": counts["converged"] + before.get("total_converged", 0),
-        "total_seconds": merged["wall_seconds"] + before.get("total_seconds", 0.0),
-    }
-
-
-def _start(config: Config, merged: dict[str, Any], selected: Sequence[Atoms]) -> dict[str, Any]:
-    """What generation 0 gives to train on: counts of frames, and elements without an E0."""
-    status = {entry[FRAME_ID]: entry["status"] for entry in merged["labels"]}
-    frames = sum(
-        entry["status"] == LabelStatus.CONVERGED and entry[ROLE] != FrameRole.ISOLATED
-        for entry in merged["labels"]
-    )
-    keys = (config.data.energy_key, config.data.forces_key, config.data.stress_key)
-    labelled, atoms_given = [], []
-    for path in config.data.labelled:
-        some, isolated = read_labelled(path, *keys)
-        labelled += some
-        atoms_given += isolated
-    needed = {str(s) for a in [*selected, *labelled] for s in a.symbols}
-    known = {str(a.symbols[0]) for a in atoms_given}
-    why = {}
-    for atoms in selected:
-        if atoms.info.get(ROLE) == FrameRole.ISOLATED:
-            why[str(atoms.symbols[0])] = status.get(atoms.info[FRAME_ID], "not labelled")
-    known |= {element for element, end in why.items() if end == LabelStatus.CONVERGED}
-    missing = sorted(needed - known) if config.data.E0s == "isolated" else []
-    return {
-        "frames": frames,
-        "labelled_frames": len(labelled),
-        "without_E0": {element: why.get(element, "not labelled") for element in missing},
-    }
-
-
-def _labelled(config: Config, merged: dict[str, Any], select_path: Path) -> list[Atoms]:
-    """This generation's converged labels, on frames that still say where they come from."""
-    store = LabelStore(config.campaign.label_store, config.labeller)
-    if store.theory_id != merged["theory"]:
-        raise UserError(
-            f"the labels are at theory {merged['theory']}, "
-            f"the installed engine gives {store.theory_id}",
-            where=str(store.folder.parent),
-            mend="go back to the version of the engine that computed them (theory.json says which)",
+def _doubted(
+    config: Config, g: int, store: LabelStore, frames: Sequence[Atoms]
+) -> list[dict[str, Any]]:
+    """Labels that the committee doubts and nobody released; the store gets a note of each."""
+    found = [
+        entry
+        for entry in outliers(frames, config.label.outlier_factor)
+        if store.releases.read(entry[FRAME_ID]) is None
+    ]
+    for entry in found:
+        store.doubts.write(
+            entry[FRAME_ID], {**entry, "campaign": config.campaign.name, "generation": g}
         )
-    selected = select_path.parent / "frames.extxyz"
-    told = {atoms.info[FRAME_ID]: atoms.info for atoms in read_frames(selected)}
-    frames = []
-    for entry in merged["labels"]:
-        if entry["status"] != LabelStatus.CONVERGED or entry[ROLE] == FrameRole.ISOLATED:
-            continue
-        record = store.get(entry[FRAME_ID])
-        if record is not None and record.status in _HELD_BACK:
-            print(
-                f"maceloop: frame {record.frame_id} is not scored: {record.reason}", file=sys.stderr
+    return found
+
+
+def _set_apart(
+    scored: dict[str, list[Atoms]], doubted: set[str]
+) -> tuple[dict[str, list[Atoms]], list[str]]:
+    """Scored frames with the doubted ones as a kind of their own, and sentences on what changed.
+
+    A wrong label would say that the models are wrong, and enlarge the calibration factor with which
+    all walkers are judged.
+    """
+    notes = []
+    new = {kind: scored[kind] for kind in ("audit", "picked")}
+    sound = dict(scored)
+    for kind, frames in new.items():
+        sound[kind] = [atoms for atoms in frames if atoms.info[FRAME_ID] not in doubted]
+        lost = len(frames) - len(sound[kind])
+        if lost:
+            every = np.concatenate([a.arrays[MACE_FORCES] - a.arrays[REF_FORCES] for a in frames])
+            notes.append(
+                f"{lost} of {len(frames)} {kind} labels in quarantine: errors and calibration are "
+                f"without them (with them the {kind} force MAE is "
+                f"{np.abs(every).mean() / MEV:.1f} meV/Å)"
             )
-            continue
-        if record is None or not record.converged:
-            raise UserError(
-                f"frame {entry[FRAME_ID]} has a converged label, but not in the label store",
-                where=str(store.folder),
-                mend="restore the store, or run label and merge-labels of this generation again",
-            )
-        atoms = record.to_atoms()
-        atoms.info = told.get(entry[FRAME_ID], {}) | atoms.info
-        atoms.info[ROLE] = entry[ROLE]
-        if entry.get("group"):
-            atoms.info[GROUP] = entry["group"]
-        frames.append(atoms)
-    return frames
+    sound[QUARANTINE] = [
+        atoms for frames in new.values() for atoms in frames if atoms.info[FRAME_ID] in doubted
+    ]
+    return sound, notes
 
 
 def _trained(layout: Layout, g: int) -> set[str]:
@@ -266,10 +242,16 @@ def _walkers(layout: Layout, g: int, config: Config) -> dict[str, Any]:
 def lines(result: dict[str, Any]) -> list[str]:
     """An assessment in a few lines; errors in meV/Å."""
     head, labels = f"gen {result['generation']} · ", result["labels"]
-    failed = labels["calls"] - labels["converged"]
+    withheld = labels["quarantined"]
+    failed = labels["calls"] - labels["converged"] - withheld
     shown = [
-        f"{head}labels · {labels['calls']} calls, {labels['converged']} converged, "
-        f"{failed} failed · {labels['total_calls']} calls in all"
+        f"{head}labels · {labels['calls']} calls, {labels['converged']} converged, {failed} failed"
+        + (f", {withheld} in quarantine" if withheld else "")
+        + f" · {labels['total_calls']} calls in all"
+    ]
+    shown += [
+        f"{head}quarantine · {entry['role']} frame {entry[FRAME_ID]}: {entry['reason']}"
+        for entry in result["quarantine"]
     ]
     for kind in ("audit", "picked", "frozen"):
         found = result[kind]

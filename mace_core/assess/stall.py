@@ -45,8 +45,8 @@ def idle(history: Sequence[Assessment], config: Config) -> tuple[int, int]:
     Progress: the audited error, or its upper bound, fell by ``stall_improvement`` since the last
     progress. The bound counts because it is what must pass the target, and because an
     early estimate that was low by luck has a wide bound: it must not make later ones look like a
-    stall. A generation that only waits for a longer streak, or for more audit frames, counts as
-    neither.
+    stall. A generation that only waits for a longer streak, for more audit frames, or for audit
+    labels that nobody doubts, counts as neither.
     """
     keep = 1 - config.stop.stall_improvement
     reference: tuple[float, float | None] | None = None
@@ -55,7 +55,7 @@ def idle(history: Sequence[Assessment], config: Config) -> tuple[int, int]:
         record = history[g]
         mae, high = audit(record).get("force_mae"), bound(record)
         waits = all(
-            check.passed or check.name in ("streak", "audit_frames")
+            check.passed or check.name in ("streak", "audit_frames", "audit_labels")
             for check in convergence(history[: g + 1], config)
         )
         empty = (record.get("selection") or {}).get("candidates") == 0

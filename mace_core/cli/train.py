@@ -14,16 +14,17 @@ def register(app: typer.Typer) -> None:
     @app.command("build-dataset")
     def build_dataset(
         merged: Annotated[Files, typer.Option(help="merged.json of every earlier generation")],
+        assess: Annotated[Files, typer.Option(help="assess.json of each; once for each")],
         plan: Annotated[Path, typer.Option(help="the generation's plan.json")],
         out: Annotated[Path, typer.Option(help="folder to write to")],
         more: Annotated[
             Files | None, typer.Argument(metavar="[M1 …]", help="more of --merged")
         ] = None,
     ) -> None:
-        """Collect every converged label of earlier generations: training and held-out frames."""
+        """Collect every sound label of earlier generations: training and held-out frames."""
         from mace_core.dataset import build_dataset as build
 
-        made = build(plan, [*merged, *(more or [])], out)
+        made = build(plan, [*merged, *(more or [])], out, assess)
         typer.echo(
             f"gen {made['generation']} · dataset · {made['n_train']} train, "
             f"{made['n_valid']} held out · {made['sha256'][:12]}"

@@ -371,6 +371,12 @@ class Label(Section):
     """How labels are computed; the level of theory is in ``labeller``."""
 
     batch_size: int = Field(8, ge=1, description="frames of one job")
+    outlier_factor: float | None = Field(
+        20.0,
+        gt=1,
+        description="labels are doubted whose error over the committee's uncertainty is above this "
+        "many times the usual; null: none",
+    )
 
 
 class Stop(Section):

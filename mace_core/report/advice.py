@@ -33,6 +33,12 @@ ADVICE = {
         "",
         "raise select.audit_frames; a bound from few frames is wide",
     ),
+    "audit_labels": Advice(
+        "No audit label in doubt",
+        "",
+        "look at the labels that do not train, below, and release the sound ones. The next "
+        "generation draws new audit frames",
+    ),
     "stable_md": Advice(
         "MD stays stable",
         "%",

@@ -1,5 +1,7 @@
 """One generation's assessment, from files to files: EMT labels and a committee of known error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_campaign import (
@@ -142,6 +144,61 @@ def test_a_frame_that_trained_is_not_scored_and_that_is_said():
     assert copper(1000).info["frame_id"] not in committee.seen
     assert "1 of 9 labelled frames" in result["notes"][0]
     assert "1 of 9 labelled frames" in "\n".join(lines(result))
+
+
+def spoil(config, g, k, shift=1.0):
+    """Make a stored label wrong, as an engine in another state would: energy off by ``shift``."""
+    store = LabelStore(config.campaign.label_store, config.labeller)
+    frame_id = read_json(layout_of(config).merged(g))["labels"][k]["frame_id"]
+    record = replace(store.get(frame_id), energy=store.get(frame_id).energy + shift)
+    store.path(frame_id).unlink()
+    store.put(record)
+    return store, frame_id
+
+
+def test_a_label_that_the_committee_doubts_is_quarantined_and_shown():
+    config = settings()
+    plan, committee = two_generations(config)
+    sound = assess(config, 1, plan, committee)
+    assert sound["quarantine"] == []
+    store, frame_id = spoil(config, 1, 2)
+    result = assess(config, 1, plan, committee)
+    (entry,) = result["quarantine"]
+    assert entry["frame_id"] == frame_id and entry["role"] == "audit"
+    assert entry["error"]["energy"] == pytest.approx(0.25)
+    assert entry["reason"] in "\n".join(lines(result))
+    assert "8 converged, 0 failed, 1 in quarantine" in "\n".join(lines(result))
+    assert (result["labels"]["quarantined"], result["labels"]["converged"]) == (1, 8)
+    # Whoever looks at the store sees it too.
+    note = store.doubts.read(frame_id)
+    assert note["reason"] == entry["reason"]
+    assert (note["campaign"], note["generation"]) == ("cu", 1)
+    # It judges no model, and calibrates none.
+    assert result["audit"]["n_frames"] == 5
+    assert result["audit"]["energy_mae"] == pytest.approx(0, abs=1e-6)
+    assert "1 of 6 audit labels in quarantine" in result["notes"][0]
+    assert result["calibration"]["n_frames"] == 5
+    layout = layout_of(config)
+    kept = {a.info["frame_id"] for a in read_frames(layout.predictions(1, "audit"))}
+    (apart,) = read_frames(layout.predictions(1, "quarantine"))
+    assert len(kept) == 5 and frame_id not in kept
+    assert apart.info["frame_id"] == frame_id and "MACE_energy" in apart.info
+    assert {c["name"] for c in result["checks"] if not c["passed"]} >= {"audit_labels"}
+    assert summarise(layout, config)["total"]["quarantined"] == 1
+
+    # Released by hand, it is a label like the others.
+    store.releases.write(frame_id, {"reason": "computed again by hand"})
+    assert summarise(layout, config)["total"]["quarantined"] == 0
+    released = assess(config, 1, plan, committee)
+    assert released["quarantine"] == [] and released["audit"]["n_frames"] == 6
+    assert not read_frames(layout.predictions(1, "quarantine"))
+
+
+def test_doubts_can_be_switched_off():
+    config = settings(label={"outlier_factor": None})
+    plan, committee = two_generations(config)
+    spoil(config, 1, 2)
+    assert assess(config, 1, plan, committee)["quarantine"] == []
 
 
 def test_the_frozen_test_set_is_scored_with_the_users_keys():

@@ -100,6 +100,24 @@ CASES = {
         {"audit_frames"},
         "8 audit frames in the last 2 generations, 10 asked",
     ),
+    "an audit label in doubt": (
+        [start(), trained(22), trained(20) | {"quarantine": [{"frame_id": "f1", "role": "audit"}]}],
+        {},
+        "continue",
+        {"audit_labels"},
+        "left out of the bound: f1",
+    ),
+    "one that was picked, and one of an earlier audit": (
+        [
+            start(),
+            trained(22) | {"quarantine": [{"frame_id": "f1", "role": "audit"}]},
+            trained(20) | {"quarantine": [{"frame_id": "f2", "role": "picked"}]},
+        ],
+        {},
+        "converged",
+        set(),
+        "converged",
+    ),
     "a longer streak brings the frames": (
         [start(), trained(22, n=4), trained(20, n=4), trained(20, n=4)],
         {},
@@ -171,7 +189,7 @@ CASES = {
         [start(), trained(None)],
         {},
         "continue",
-        {"target_bound", "streak", "audit_frames", "elements", "walker_groups"},
+        {"target_bound", "streak", "audit_frames", "audit_labels", "elements", "walker_groups"},
         "no bound",
     ),
     "labels spent": (
@@ -252,6 +270,7 @@ CASES = {
             "target_bound",
             "streak",
             "audit_frames",
+            "audit_labels",
             "elements",
             "walker_groups",
             "progress",

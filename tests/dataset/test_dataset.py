@@ -33,7 +33,7 @@ class Campaign:
         self.config = parse_config(self.settings, "test")
         self.theory = theory_id(self.config.labeller)
         self.store = LabelStore(folder / "labels", self.config.labeller)
-        self.merged, self.frames = [], []
+        self.merged, self.assessed, self.frames = [], [], []
 
     def generation(self, n: int, role: str = "picked", failed: int = 0, isolated=()) -> None:
         g = len(self.merged)
@@ -47,6 +47,12 @@ class Campaign:
         path = self.folder / f"merged_{g}.json"
         write_json(path, {"generation": g, "theory": self.theory, "labels": entries})
         self.merged.append(path)
+        self.assessed.append(self.folder / f"assess_{g}.json")
+        write_json(self.assessed[-1], {"generation": g, "quarantine": []})
+
+    def doubt(self, g: int, frame_id: str) -> None:
+        entry = {"frame_id": frame_id, "role": "picked", "reason": "energy off"}
+        write_json(self.assessed[g], {"generation": g, "quarantine": [entry]})
 
     def label(self, atoms, role, fails=False, energy=None, walker=None) -> dict:
         frame = canonical(atoms)
@@ -90,7 +96,7 @@ class Campaign:
 
     def build(self, name="out", merged=None, **plan):
         out = self.folder / name
-        build_dataset(self.plan(**plan), merged or self.merged, out)
+        build_dataset(self.plan(**plan), merged or self.merged, out, self.assessed)
         return out
 
 
@@ -148,6 +154,43 @@ def test_the_ledger_has_every_label(campaign):
     assert trained.max_force.gt(0).all() and trained.energy_per_atom.notna().all()
     assert ledger[ledger.role == "isolated"].split.tolist() == ["none"]
     assert ledger.wall_seconds.sum() == pytest.approx(1.5 * len(ledger))
+
+
+def test_a_doubted_label_does_not_train_until_it_is_released(campaign):
+    frame_id = read_json(campaign.merged[1])["labels"][2]["frame_id"]
+
+    def trained(folder):
+        names = ("train.extxyz", "valid.extxyz")
+        return {a.info["frame_id"] for name in names for a in read_frames(folder / name)}
+
+    before = trained(campaign.build("before"))
+    campaign.doubt(1, frame_id)
+    out = campaign.build("doubted")
+    assert trained(out) == before - {frame_id}
+    assert read_json(out / "dataset.json")["sources"] == {"gen_00": 12, "gen_01": 5}
+    row = read_table(out / "ledger").set_index("frame_id").loc[frame_id]
+    assert (row.status, row.split) == ("quarantined", "none")
+    assert row.reason == "committee of generation 1: energy off"
+
+    # It stays so in later generations; a note in the store alone is another campaign's opinion.
+    campaign.generation(3)
+    assert frame_id not in trained(campaign.build("later"))
+    other = next(iter(before - {frame_id}))
+    campaign.store.doubts.write(other, {"reason": "doubted elsewhere"})
+    assert other in trained(campaign.build("other"))
+
+    campaign.store.releases.write(frame_id, {"reason": "computed by hand"})
+    out = campaign.build("released")
+    assert frame_id in trained(out)
+    assert read_table(out / "ledger").set_index("frame_id").loc[frame_id].status == "converged"
+
+
+def test_doubt_is_cast_on_labels_that_converged_only(campaign):
+    failed = read_json(campaign.merged[1])["labels"][-1]
+    assert failed["status"] == "unconverged"
+    campaign.doubt(1, failed["frame_id"])
+    row = read_table(campaign.build() / "ledger").set_index("frame_id").loc[failed["frame_id"]]
+    assert (row.status, row.reason) == ("unconverged", "SCF did not converge")
 
 
 def test_the_files_do_not_depend_on_any_order(campaign):
@@ -226,7 +269,7 @@ def test_a_labelled_file_that_changed_after_the_plan_is_refused(tmp_path, own_fi
     plan = campaign.plan(labelled=[own_file])
     own_file.write_text(own_file.read_text() + own_file.read_text())
     with pytest.raises(UserError, match=r"mine\.xyz changed since generation 1"):
-        build_dataset(plan, campaign.merged, tmp_path / "out")
+        build_dataset(plan, campaign.merged, tmp_path / "out", campaign.assessed)
 
 
 def test_labels_of_another_level_of_theory_never_train(campaign, capsys):
@@ -248,6 +291,7 @@ def test_labels_of_another_level_of_theory_never_train(campaign, capsys):
         (lambda c: c.store.path(c.frames[0].info["frame_id"]).unlink(), "not in the label store"),
         (lambda c: c.merged.append(c.merged[0]), "generations \\[0, 0, 1\\]"),
         (lambda c: c.settings["data"].update(E0s={"Al": 1.0}), "no E0 for Cu"),
+        (lambda c: c.assessed.pop(), "assessments of generations \\[0\\] for merged labels"),
     ],
 )
 def test_what_is_wrong_is_said(campaign, spoil, says):

@@ -107,6 +107,8 @@ def prepare_seed(args):
 def build_dataset(args):
     step = Step("build_dataset", gen_of(args.plan))
     frozen = read(args.plan)
+    assessed = [read(path)["generation"] for path in args.assess]
+    assert assessed == list(range(frozen["generation"])), assessed
     ids = [label["frame_id"] for path in args.merged for label in read(path)["labels"]]
     ids += [item["sha256"] for item in frozen["labelled"]]
     out = Path(args.out)
@@ -222,7 +224,7 @@ def gen_of(plan_path):
 COMMANDS = {
     "plan": (plan, ["--config", "--generation", "--out"]),
     "prepare-seed": (prepare_seed, ["--plan", "--out"]),
-    "build-dataset": (build_dataset, ["--plan", "--merged*", "--out"]),
+    "build-dataset": (build_dataset, ["--plan", "--merged*", "--assess+", "--out"]),
     "train": (train, ["--train", "--valid", "--config", "--member", "--out"]),
     "calibrate": (calibrate, ["--plan", "--valid", "--out", "models*"]),
     "explore": (explore, ["--plan", "--committee", "--train", "--walker", "--out"]),
@@ -240,8 +242,8 @@ def main():
     command, names = COMMANDS[sys.argv[1]]
     parser = argparse.ArgumentParser(prog=f"maceloop {sys.argv[1]}", allow_abbrev=False)
     for name in names:
-        bare = name.rstrip("*?")
-        options = {"nargs": "+"} if name.endswith("*") else {}
+        bare = name.rstrip("*+?")
+        options = {"*": {"nargs": "+"}, "+": {"action": "append"}}.get(name[-1], {})
         if bare.startswith("--") and not name.endswith("?"):
             options["required"] = True
         parser.add_argument(bare, **options)

@@ -57,6 +57,16 @@ def merged_before(wildcards):
     return [LAYOUT.merged(g) for g in range(int(wildcards.gen))]
 
 
+# The doubts about the labels merged. Named as files, not asked of the checkpoint; ancient, because an
+# assessment that is made once more must not train all generations anew.
+def assessed_before(wildcards):
+    return [ancient(LAYOUT.assess(g)) for g in range(int(wildcards.gen))]
+
+
+def each_assessment(wildcards, input):
+    return [word for path in input.assess for word in ("--assess", path)]
+
+
 def member_models(wildcards):
     return numbered(
         f"{CAMPAIGN}/gen_{{gen}}/train/member_{{n}}/model.safetensors", wildcards.gen, "members"

@@ -5,6 +5,7 @@ rule build_dataset:
     input:
         plan=f"{GEN}/plan.json",
         merged=merged_before,
+        assess=assessed_before,
     output:
         f"{GEN}/dataset/train.extxyz",
         f"{GEN}/dataset/valid.extxyz",
@@ -17,8 +18,9 @@ rule build_dataset:
         f"{GEN}/benchmarks/build_dataset.tsv"
     params:
         folder=f"{GEN}/dataset",
+        doubts=each_assessment,
     shell:
-        "maceloop build-dataset --plan {input.plan:q} --merged {input.merged:q} --out {params.folder:q} 2> {log:q}"
+        "maceloop build-dataset --plan {input.plan:q} --merged {input.merged:q} {params.doubts:q} --out {params.folder:q} 2> {log:q}"
 
 
 # Checkpoints of a killed training lie beside the outputs, undeclared: Snakemake would delete them.
