@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -49,15 +50,18 @@ class Progress:
         """Since the start."""
         return time.monotonic() - self._start
 
-    def update(self, done: int, details: str = "") -> None:
-        """Say that ``done`` steps are behind; prints at most one line every few seconds."""
+    def update(self, done: int, details: str | Callable[[], str] = "") -> None:
+        """Say that ``done`` steps are behind; prints at most one line every few seconds.
+
+        Details that take long to gather are given as a function, called only for a line.
+        """
         if self._bar:
             self._bar.update(self._task, completed=done)
         now = time.monotonic()
         if now - self._last < INTERVAL:
             return
         self._last = now
-        self.line(f"{self.unit} {done}/{self.total}", details)
+        self.line(f"{self.unit} {done}/{self.total}", details() if callable(details) else details)
 
     def line(self, *parts: str) -> None:
         """Print one line now."""

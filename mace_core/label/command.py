@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from mace_core.config import load_settings
@@ -33,7 +34,7 @@ def label_file(
         UserError: it could not work at all. Frames that failed raise nothing.
     """
     settings = load_settings(config)
-    asked = read_frames(frames)[_slice(batch)]
+    asked = read_frames(frames, _slice(batch))
     labels = LabelStore(store or settings.campaign.label_store, settings.labeller)
     _check_planned(config, settings.labeller, labels)
     # A scheduler's SIGTERM ends it as Ctrl-C does: the worker is stopped, the claims are let go.
@@ -45,7 +46,7 @@ def label_file(
             labels,
             retry_failed=retry_failed,
             threads=threads,
-            report=lambda done, _: progress.update(len(done), _tally(done)),
+            report=lambda done, _: progress.update(len(done), lambda: _tally(done)),
         )
         progress.line(f"{len(asked)} frames", _tally(outcomes))
     labelled = [
@@ -60,7 +61,7 @@ def _title(config: Path, batch: str | None) -> str:
     return ("" if generation is None else f"gen {generation} · ") + f"labels {batch or ''}".strip()
 
 
-def _tally(done: list[Labelled]) -> str:
+def _tally(done: Collection[Labelled]) -> str:
     """What a reader would not expect, e.g. ``2 from the store · 1 timeout``."""
     counts = Counter(str(outcome.record.status) for outcome in done)
     counts.pop(LabelStatus.CONVERGED, None)
@@ -71,13 +72,14 @@ def _tally(done: list[Labelled]) -> str:
     return " · ".join(parts + [f"{n} by rung {rung}" for rung, n in sorted(rungs.items())])
 
 
-def _slice(batch: str | None) -> slice:
+def _slice(batch: str | None) -> str:
+    """As an index of frames: only these are read, where a hundred batches share a long file."""
     if batch is None:
-        return slice(None)
+        return ":"
     first, _, step = batch.partition("/")
     if not (first.isdecimal() and step.isdecimal() and int(first) < int(step)):
         raise UserError(f"--batch {batch!r} is no b/N with 0 ≤ b < N", mend="e.g. --batch 0/4")
-    return slice(int(first), None, int(step))
+    return f"{int(first)}::{int(step)}"
 
 
 def _check_planned(config: Path, settings: LabellerBase, labels: LabelStore) -> None:

@@ -5,7 +5,7 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -77,7 +77,7 @@ def label_frames(
     *,
     retry_failed: bool = False,
     threads: int = 1,
-    report: Callable[[list[Labelled], int], None] = lambda done, total: None,
+    report: Callable[[Collection[Labelled], int], None] = lambda done, total: None,
     stale_after: float = STALE_AFTER,
     rungs: Sequence[str] | None = None,
     scratch: Path | None = None,
@@ -96,7 +96,8 @@ def label_frames(
         retry_failed: compute again what failed before, or was damaged (what is left of the record
             is set aside). Labels in quarantine are finished: they are not computed again.
         threads: of the engine.
-        report: called with what is done and the number of different frames, about once a second.
+        report: called with what is done and the number of different frames, after each frame and
+            about once a second: it must not look at all that is done every time.
         stale_after: seconds after which the claim of a process that stopped counts no more.
         rungs: of the engine's retry ladder, in place of all of them.
         scratch: folder in which the attempts run; the system's one for temporary files if None.
@@ -133,7 +134,7 @@ def label_frames(
 
     def meanwhile() -> None:
         claims.beat()
-        report(list(done.values()), total)
+        report(done.values(), total)
 
     ladder = engine_for(settings).RUNGS if rungs is None else tuple(rungs)
     bench = _Bench(settings, store, ladder, lambda: Session(threads, meanwhile, scratch))

@@ -135,18 +135,70 @@ def farthest_points(
         min_distance: near-duplicates are closer than this.
     """
     distance, _ = nearest(features, reference)
-    if len(features):
+    rows = np.arange(len(features))  # those still open, with their features, weights, distances
+    if len(rows):
         features = features - features.mean(axis=0)
-    open_ = np.ones(len(features), dtype=bool)
+    size = _BLOCK if len(reference) else 1  # without any, distances are infinite until a first pick
     picks: list[Pick] = []
     while len(picks) < n:
-        open_ &= (distance >= min_distance) & (distance > 0)
-        if not open_.any():
+        keep = (distance >= min_distance) & (distance > 0)
+        if not keep.all():
+            rows, features = rows[keep], features[keep]
+            weights, distance = weights[keep], distance[keep]
+        if not len(rows):
             break
-        rows = np.flatnonzero(open_)
-        reach = np.where(np.isinf(distance[rows]), 1.0, distance[rows])
-        k = int(rows[np.argmax(weights[rows] * reach)])
-        picks.append(Pick(k, float(distance[k]), len(rows)))
-        open_[k] = False
-        distance = np.minimum(distance, _distances(features, features[k : k + 1])[:, 0])
+        best = np.argsort(-_reach(weights, distance), kind="stable")[: size + 1]
+        chosen = _sure_picks(features, weights, distance, best, size, min_distance)
+        chosen = chosen[: n - len(picks)]
+        found = _distances(features, features[chosen])
+        # Pick j closes a row that is the same or near; the row counts as open until then.
+        closing = (found < min_distance) | (found == 0)
+        last = np.where(closing.any(axis=1), closing.argmax(axis=1), len(chosen) - 1)
+        left = np.bincount(last, minlength=len(chosen))[::-1].cumsum()[::-1]
+        before = np.minimum.accumulate(found[chosen], axis=1)
+        for j, k in enumerate(chosen):
+            at = distance[k] if j == 0 else min(distance[k], before[j, j - 1])
+            picks.append(Pick(int(rows[k]), float(at), int(left[j])))
+        distance = np.minimum(distance, found.min(axis=1))
+        size = min(_BLOCK, max(64, 4 * len(chosen)))
     return picks
+
+
+def _reach(weights: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    return weights * np.where(np.isinf(distance), 1.0, distance)
+
+
+def _sure_picks(
+    features: np.ndarray,
+    weights: np.ndarray,
+    distance: np.ndarray,
+    best: np.ndarray,
+    size: int,
+    min_distance: float,
+) -> list[int]:
+    """The next picks, as far as they follow from the best rows alone; at least one.
+
+    Distances only shrink. So a pick among the best rows is right as long as it beats what the best
+    of all others had at the outset: many picks then cost one matrix product, and not each of them
+    a pass over all rows.
+
+    Args:
+        features: [n_rows, n_features].
+        weights: [n_rows].
+        distance: [n_rows], to the nearest reference or earlier pick.
+        best: rows by falling weight × distance, one more than ``size`` where there are more.
+        size: number of rows looked at.
+        min_distance: near-duplicates are closer than this.
+    """
+    reach = _reach(weights[best], distance[best])
+    limit = reach[size] if len(best) > size else -np.inf
+    best, reach, nearest_pick = best[:size], reach[:size], distance[best[:size]]
+    between = _distances(features[best], features[best])
+    chosen: list[int] = []
+    while not chosen or reach.max() > limit:
+        k = int(np.argmax(reach))
+        chosen.append(int(best[k]))
+        nearest_pick = np.minimum(nearest_pick, between[k])
+        closed = (nearest_pick < min_distance) | (nearest_pick == 0)
+        reach = np.where(closed, -np.inf, weights[best] * nearest_pick)
+    return chosen

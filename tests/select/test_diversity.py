@@ -41,3 +41,34 @@ def test_each_pick_is_the_farthest_of_the_rest(points):
         assert pick.index == distance.argmax()
         assert pick.distance == pytest.approx(distance.max(), rel=1e-6)
         known.append(rows[pick.index])
+
+
+def one_by_one(rows, reference, weights, n, min_distance):
+    """Farthest-point sampling with a pass over all rows for each pick."""
+    distance = np.full(len(rows), np.inf)
+    for known in reference:
+        distance = np.minimum(distance, np.linalg.norm(rows - known, axis=1))
+    picks = []
+    while len(picks) < n and (open_ := (distance >= min_distance) & (distance > 0)).any():
+        reach = np.where(open_, weights * np.where(np.isinf(distance), 1.0, distance), -1.0)
+        k = int(reach.argmax())
+        picks.append((k, distance[k], int(open_.sum())))
+        distance = np.minimum(distance, np.linalg.norm(rows - rows[k], axis=1))
+    return picks
+
+
+@pytest.mark.parametrize("n_reference", [0, 40])
+@pytest.mark.parametrize("n_features, min_distance", [(1, 0.0), (2, 0.03), (30, 0.0), (30, 5.0)])
+@pytest.mark.parametrize("block", [5, 70, 1024])
+def test_many_picks_at_once_are_those_one_by_one(
+    monkeypatch, block, n_features, min_distance, n_reference
+):
+    monkeypatch.setattr(diversity, "_BLOCK", block)
+    rng = np.random.default_rng(n_features)
+    rows = rng.normal(size=(400, n_features))
+    reference = rng.normal(size=(n_reference, n_features))
+    weights = rng.uniform(0.01, 1.0, 400)
+    picks = farthest_points(rows, reference, weights, 150, min_distance)
+    expected = one_by_one(rows, reference, weights, 150, min_distance)
+    assert [(p.index, p.left) for p in picks] == [(k, left) for k, _, left in expected]
+    np.testing.assert_allclose([p.distance for p in picks], [d for _, d, _ in expected], rtol=1e-6)
