@@ -106,10 +106,10 @@ class ClusterCampaign(Campaign):
                     found.add(process.pid)
         return found
 
-    def counts(self, generation: int) -> tuple[int, int, int]:
-        """Labels of a generation that were computed, lost, and computed more than once."""
-        merged = json.loads(self.layout.merged(generation).read_text())
-        asked = {row["frame_id"] for row in merged["labels"]}
+    def counts(self, *generations: int) -> tuple[int, int, int]:
+        """Labels of these generations that were computed, lost, and computed more than once."""
+        merged = [json.loads(self.layout.merged(g).read_text()) for g in generations]
+        asked = {row["frame_id"] for part in merged for row in part["labels"]}
         calls = self.labelled()
         return (
             sum(calls[frame] > 0 for frame in asked),

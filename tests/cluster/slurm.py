@@ -11,11 +11,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from filelock import FileLock
 
 PACKAGES = ("slurm-wlm", "slurm-wlm-basic-plugins", "slurm-client", "munge", "iproute2")
 
@@ -96,9 +98,11 @@ def why_not() -> str:
     )
     if tried.returncode:
         return f"needs the right to make namespaces: {tried.stderr.strip()}"
-    if shutil.which("slurmctld") and shutil.which("munged") and shutil.which("ip"):
-        return ""
-    return install()
+    # One at a time: a package whose programs are there may still be under way.
+    with FileLock(Path(tempfile.gettempdir()) / "maceloop-install-slurm.lock"):
+        if all(map(shutil.which, ("slurmctld", "slurmd", "squeue", "munged", "ip"))):
+            return ""
+        return install()
 
 
 def install() -> str:
@@ -112,7 +116,9 @@ def install() -> str:
         printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
         chmod +x /usr/sbin/policy-rc.d
     fi
-    install() {{ apt-get install -qq --no-install-recommends {" ".join(PACKAGES)}; }}
+    install() {{
+        apt-get install -qq -o DPkg::Lock::Timeout=300 --no-install-recommends {" ".join(PACKAGES)}
+    }}
     install || {{ apt-get update -qq && install; }}
     """
     done = subprocess.run(

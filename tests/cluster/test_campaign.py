@@ -49,7 +49,8 @@ def check(slurm, campaign, local, n_labels):
         assert where == (("gpu", True) if job in of["train_member"] else ("cpu", False))
 
 
-def test_same_campaign_as_on_one_machine(slurm, local, tmp_path):
+def test_same_campaign_as_on_one_machine(slurm, local, tmp_path, count):
+    """A whole campaign by slurm-generic."""
     shell = tmp_path / "with_modules"
     shell.write_text(f'#!/bin/bash\necho entered >> {tmp_path}/entered\nexec bash "$@"\n')
     shell.chmod(0o755)
@@ -57,12 +58,16 @@ def test_same_campaign_as_on_one_machine(slurm, local, tmp_path):
     campaign = ClusterCampaign(slurm, tmp_path / "work", "slurm-generic", rules)
     printed = campaign.run()
     check(slurm, campaign, local, n_labels=5)
+    assert count(campaign, 0, 1) == (len(local.labelled()), 0, 0)
     assert "gen 1 · walker 1" in printed and "gen 1 · labels 1/2" in printed
     assert (tmp_path / "entered").read_text().split() == ["entered"] * 5, "one a batch"
 
 
-def test_generation_by_the_slurm_plugin(slurm, local, tmp_path):
-    """The campaign goes on where its first generation ended on one machine."""
+def test_generation_by_the_slurm_plugin(slurm, local, tmp_path, count):
+    """A campaign's second generation by slurm.
+
+    It goes on where the first one ended on one machine.
+    """
     before = tmp_path / "before"
     shutil.copytree(local.folder, before)
     shutil.rmtree(before / "results" / "emt" / "gen_01")
@@ -74,3 +79,4 @@ def test_generation_by_the_slurm_plugin(slurm, local, tmp_path):
     campaign = ClusterCampaign(slurm, tmp_path / "work", "slurm", template=before)
     campaign.run()
     check(slurm, campaign, local, n_labels=2)
+    assert count(campaign, 1) == (len(local.labelled()) - len(seeds), 0, 0)

@@ -46,7 +46,8 @@ def jobs_under_way(campaign, n=3):
     return [job for job in campaign.slurm.find("label_batch") if campaign.is_mine(job)]
 
 
-def test_cancelled_by_hand(slurm, new):
+def test_cancelled_by_hand(slurm, new, count):
+    """A label job is cancelled by scancel."""
     campaign = new()
     run = campaign.start(MERGED)
     job = jobs_under_way(campaign)[0]["id"]
@@ -54,10 +55,11 @@ def test_cancelled_by_hand(slurm, new):
     printed = campaign.end(run)
     assert f"was cut off: Slurm job {job} on" in printed and "CANCELLED" in printed
     assert "attempt 2 of 3 follows" in printed
-    assert campaign.counts(0) == (COMPUTED, 0, 0)
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
 
 
-def test_drained_nodes(slurm, new):
+def test_drained_nodes(slurm, new, count):
+    """All nodes are drained, and resumed later."""
     campaign = new()
     slurm.run("scontrol update NodeName=n1,n2 State=DRAIN Reason=test")
     try:
@@ -67,11 +69,11 @@ def test_drained_nodes(slurm, new):
     finally:
         slurm.run("scontrol update NodeName=n1,n2 State=RESUME")
     assert "DRAINED" in campaign.end(run)
-    assert campaign.counts(0) == (COMPUTED, 0, 0)
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
 
 
-def test_lost_node(slurm, new):
-    """A node whose daemon is dead: Slurm starts its jobs anew, while the old ones live on."""
+def test_lost_node(slurm, new, count):
+    """A node's slurmd is killed: Slurm starts its jobs anew, while the old ones live on."""
     campaign = new()
     campaign.env["LABEL_SECONDS"] = "12"
     slurm.run("scontrol update NodeName=n1 State=DRAIN Reason=test")
@@ -85,21 +87,27 @@ def test_lost_node(slurm, new):
     finally:
         slurm.start_slurmd("n2")
     assert "Slurm starts it again" in printed and "another job is still at it" in printed
-    assert campaign.counts(0) == (COMPUTED, 0, 0)
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
 
 
-def test_over_its_memory(new):
-    """Killed by Slurm in the middle of a batch; the next attempt has more memory."""
+def test_over_its_memory(new, count):
+    """Label jobs are over their memory, in the middle of a batch.
+
+    The next attempt has more.
+    """
     campaign = new(mem_mb="700 if attempt == 1 else 2000")
     campaign.env["LABEL_MB"] = "800"
     campaign.env["LABEL_SECONDS"] = "3"
     printed = campaign.end(campaign.start(MERGED))
     assert "FAILED after" in printed and "over its memory (limits: 08:00:00, 700M)" in printed
-    assert campaign.counts(0) == (COMPUTED, 0, 0)
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
 
 
-def test_over_its_time(slurm, new):
-    """The limit is a minute, Slurm's smallest, brought forward once the jobs are under way."""
+def test_over_its_time(slurm, new, count):
+    """A label job is over its time.
+
+    The limit is a minute, Slurm's smallest, brought forward once the jobs are under way.
+    """
     campaign = new(runtime="attempt")
     campaign.env["LABEL_SECONDS"] = "5"
     run = campaign.start(MERGED)
@@ -111,11 +119,11 @@ def test_over_its_time(slurm, new):
     assert f"Slurm job {job['id']} on" in printed and "TIMEOUT" in printed
     limits = {j["limit"] for j in slurm.find("label_batch", "all") if campaign.is_mine(j)}
     assert limits == {"1:00", "2:00"}, "the next attempt has more time"
-    assert campaign.counts(0) == (COMPUTED, 0, 0)
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
 
 
-def test_snakemake_killed_and_started_again(slurm, new):
-    """One job runs and others are still queued when snakemake is killed."""
+def test_snakemake_killed_and_started_again(slurm, new, count):
+    """snakemake is killed (-9), one label job running, others queued, and started again."""
     campaign = new("slurm", cpus_per_task=3)
     slurm.run("scontrol update NodeName=n1 State=DRAIN Reason=test")
     try:
@@ -129,6 +137,6 @@ def test_snakemake_killed_and_started_again(slurm, new):
     cancelled = re.search(r"had not started are cancelled: ([\d ]+)", printed)[1].split()
     awaited = re.search(r"still at work: waiting for (\d+) on n2", printed)[1]
     assert {state[job] for job in cancelled} == {"CANCELLED"} and state[awaited] == "COMPLETED"
-    assert campaign.counts(0) == (COMPUTED, 0, 0)
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
     ran = [job for job in slurm.find("label_batch", "completed") if campaign.is_mine(job)]
     assert len(ran) == 3, "what the killed run's job finished is not done again"

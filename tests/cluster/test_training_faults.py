@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.campaign, pytest.mark.cluster, pytest.mark.slow]
 
 MODEL = "results/emt/gen_01/train/member_0/model.safetensors"
 EPOCHS = 1500
+COMPUTED = 8  # seven seeds and the isolated atom
 SETTINGS = {
     **{"seed.n_frames": 6, "train.max_num_epochs": EPOCHS, "train.eval_interval": 10},
     "train.patience": EPOCHS,
@@ -49,7 +50,7 @@ def training_under_way(campaign):
     return run, job
 
 
-def check_result(campaign, printed, attempts=2):
+def check_result(campaign, printed, count, attempts=2):
     """It went on where it was, and every epoch counts once."""
     after = [int(epoch) for epoch in re.findall(r"goes on after epoch (\d+)", printed)]
     assert len(after) == attempts - 1 and 0 < after[0] <= after[-1] < EPOCHS
@@ -57,11 +58,11 @@ def check_result(campaign, printed, attempts=2):
     assert metrics["epochs"] == EPOCHS
     history = pd.read_csv(campaign.layout.member(1, 0) / "history.csv")
     assert list(history["epoch"]) == list(range(0, EPOCHS + 1, 10))
-    assert max(campaign.labelled().values()) == 1
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
 
 
-def test_cancelled_by_hand(slurm, campaign):
-    """Twice: by SIGTERM, as scancel does it, and by SIGKILL."""
+def test_cancelled_by_hand(slurm, campaign, count):
+    """A training is ended twice: by SIGTERM, as scancel does it, and by SIGKILL."""
     run, first = training_under_way(campaign)
     slurm.run(f"scancel {first['id']}")
     campaign.wait_for(lambda: "goes on after epoch" in campaign.printed())
@@ -70,23 +71,29 @@ def test_cancelled_by_hand(slurm, campaign):
     printed = campaign.end(run)
     for job in (first, second):
         assert f"train_member gen 01 member 0 was cut off: Slurm job {job['id']} on n1" in printed
-    check_result(campaign, printed, attempts=3)
+    check_result(campaign, printed, count, attempts=3)
 
 
-def test_over_its_time(slurm, campaign):
-    """The limit is brought forward once the training is under way."""
+def test_over_its_time(slurm, campaign, count):
+    """A training is over its time.
+
+    The limit is brought forward once it is under way.
+    """
     run, job = training_under_way(campaign)
     campaign.freeze(job)
     slurm.run(f"scontrol update JobId={job['id']} EndTime=now+1")
     printed = campaign.end(run)
     assert f"Slurm job {job['id']} on n1: TIMEOUT" in printed
-    check_result(campaign, printed)
+    check_result(campaign, printed, count)
     again = [job for job in slurm.find("train_member", "all") if campaign.is_mine(job)][-1]
     assert (job["limit"], again["limit"]) == ("15:00", "30:00"), "the next attempt has more time"
 
 
-def test_snakemake_killed_and_started_again(slurm, campaign):
-    """The new run leaves the training to the job that is at it, and takes its result."""
+def test_snakemake_killed_and_started_again(slurm, campaign, count):
+    """snakemake is killed (-9) during a training, and started again.
+
+    The new run leaves the training to the job that is at it, and takes its result.
+    """
     run, job = training_under_way(campaign)
     campaign.kill(run)
     printed = campaign.end(campaign.start(MODEL))
@@ -95,3 +102,4 @@ def test_snakemake_killed_and_started_again(slurm, campaign):
     assert [job["state"] for job in jobs] == ["COMPLETED"], "one job, and it is not done again"
     metrics = json.loads((campaign.layout.member(1, 0) / "metrics.json").read_text())
     assert metrics["epochs"] == EPOCHS
+    assert count(campaign, 0) == (COMPUTED, 0, 0)
