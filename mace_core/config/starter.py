@@ -1,10 +1,15 @@
 """A first configuration for a structure: the few keys a campaign needs, the rest by default."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from ase import Atoms
+from pydantic import TypeAdapter
 
 from mace_core.config.campaign import parse_config
+from mace_core.config.labellers import Labeller
+from mace_core.config.starter_labellers import HINTS, LABELLERS, Subject, subject_of
 from mace_core.errors import UserError
 
 HEAD = """\
@@ -12,34 +17,43 @@ HEAD = """\
 # Every other key has a default: `maceloop schema --yaml` lists them with their meaning.
 # Check before you spend compute:  maceloop doctor --config {out}
 # Run:                             snakemake --cores {cores} --configfile {out}
-
+{hint}
 """
 
-ENGINES = {
-    "pyscf": {"engine": "pyscf", "xc": "pbe", "basis": "def2-svp"},
-    "tblite": {"engine": "tblite", "method": "GFN2-xTB"},
-    "emt": {"engine": "emt"},
-}
 
-
-def starter_config(structure: str, engine: str, name: str, out: str, cores: int = 2) -> str:
-    """Commented YAML of a campaign that starts from ``structure``.
+def starter_config(
+    path: str, structures: Sequence[Atoms], engine: str, name: str, out: str, cores: int = 2
+) -> str:
+    """Commented YAML of a campaign that starts from the structures in a file.
 
     Raises:
-        UserError: unknown engine, or a name that cannot be a folder.
+        UserError: unknown engine, one that does not label structures of this kind, or a name that
+            cannot be a folder.
     """
-    if engine not in ENGINES:
-        raise UserError(
-            f"unknown engine: {engine!r}",
-            mend=f"choose {', '.join(ENGINES)}; an ASE calculator goes into the file by hand",
-        )
+    if engine not in LABELLERS:
+        raise UserError(f"unknown engine: {engine!r}", mend=f"choose {', '.join(LABELLERS)}")
+    subject = subject_of(structures)
     values = {
         "campaign": {"name": name, "max_generations": 6},
-        "labeller": ENGINES[engine],
-        "seed": {"structures": [structure], "n_frames": 20},
+        "labeller": LABELLERS[engine](subject),
+        "seed": {"structures": [path], "n_frames": 20},
         "explore": {"temperatures": [300.0, 500.0]},
         "stop": {"target_force_mae": 30.0, "max_labels": 300},
     }
     parse_config(values, where=out)
-    text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
-    return HEAD.format(structure=Path(structure).name, out=out, cores=cores) + text
+    if not _labels(engine, subject):
+        kinds = {"none": "molecules", "partial": "what is periodic in part", "full": "crystals"}
+        others = [e for e in LABELLERS if _labels(e, subject)]
+        raise UserError(
+            f"{engine} does not label {kinds[subject.kind]}, and {path} holds them",
+            mend=f"choose --engine {', '.join(others)}",
+        )
+    text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, allow_unicode=True)
+    hint = f"# labeller: {HINTS[engine]}\n" if engine in HINTS else ""
+    head = HEAD.format(structure=Path(path).name, out=out, cores=cores, hint=hint)
+    return head + text
+
+
+def _labels(engine: str, subject: Subject) -> bool:
+    labeller = TypeAdapter(Labeller).validate_python(LABELLERS[engine](subject))
+    return subject.kind in labeller.PERIODICITY

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mace_core.config.campaign import Config
 from mace_core.config.checks import findings
+from mace_core.config.labellers import LabellerBase
 from mace_core.doctor import machine, scheduler
 from mace_core.doctor.frames import base_frames
 from mace_core.doctor.trial import Trial, trial_label
@@ -36,6 +37,10 @@ def examine(
             failed.
     """
     cores = cores or machine.cores()
+    # First, because it holds however this ends.
+    yield from _untested("labeller", config.labeller)
+    if config.seed.md:
+        yield from _untested("seed.md.labeller", config.seed.md.labeller)
     found = findings(config)
     machine.memory(config, cores, found)
     if profile is not None:
@@ -56,6 +61,11 @@ def examine(
         from mace_core.doctor.report import forecast_lines
 
         yield from forecast_lines(config, frames, trial, cores)
+
+
+def _untested(key: str, settings: LabellerBase) -> Iterator[str]:
+    for n, line in enumerate(settings.CAVEAT):
+        yield f"      {n}. {line}" if n else f"note  {key}.engine: {settings.engine}: {line}"
 
 
 def _ask_tracking(config: Config, found) -> None:

@@ -18,6 +18,8 @@ class LabellerBase(BaseModel):
     REQUIRES: ClassVar[dict[str, str]] = {}
     #: How to install them, where `pip install` alone may not do.
     INSTALL: ClassVar[str] = ""
+    #: What was not tested of this engine, and then what to check by hand; nothing for most.
+    CAVEAT: ClassVar[tuple[str, ...]] = ()
     #: Frames it can label: "none", "partial" or "full" periodicity.
     PERIODICITY: ClassVar[frozenset[str]] = frozenset({"none", "partial", "full"})
 

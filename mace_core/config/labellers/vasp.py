@@ -25,6 +25,16 @@ class VASPLabeller(LabellerBase):
         *("command", "version", "potcar_dir", "nelm"),
     }
     REQUIRES: ClassVar[dict[str, str]] = {"pymatgen": "pymatgen"}
+    CAVEAT: ClassVar[tuple[str, ...]] = (
+        "VASP was never run by this project's tests: its input (by pymatgen) and the reading of "
+        "its output were tested on files; check by hand before a campaign:",
+        "label one frame (maceloop label), run VASP on the same files by yourself, and compare "
+        "TOTEN, the forces atom by atom in the frame's order, and the stress (kbar, sign turned)",
+        "maceloop check-labeller: forces and stress against finite differences, order, rungs",
+        "a frame with labeller.nelm: 2 must end as unconverged, a killed VASP as failed",
+        "INCAR, KPOINTS and POTCAR of that frame are what you would have written: NUPDOWN, NELECT "
+        "and MAGMOM too, where frames have spin or charge",
+    )
     PERIODICITY: ClassVar[frozenset[str]] = frozenset({"none", "full"})
 
     engine: Literal["vasp"] = "vasp"

@@ -61,6 +61,11 @@ class VASPEngine(ProgramEngine):
 
     def check(self, elements: list[str]) -> None:
         s = self.settings
+        if not re.match(r"\d+\.\d", s.version):
+            raise UserError(
+                f"labeller.version: {s.version!r} is no version of VASP",
+                mend="write the one at the head of its OUTCAR, e.g. 6.4.2",
+            )
         find_program(
             s.command, "labeller.command", "load VASP's module, or give the program's path"
         )

@@ -26,7 +26,7 @@ def outcome(settings, frame, rung="default", folder=None):
         return "unconverged", str(err)
     except Refused as err:
         return "failed", str(err)
-    return verdict(vars(result), frame, settings.max_force)
+    return verdict(vars(result), frame)
 
 
 def force_difference(settings, frame, step=0.01, seed=2):
