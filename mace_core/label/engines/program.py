@@ -108,12 +108,20 @@ def find_program(command: str, setting: str, mend: str) -> Path:
     return Path(found)
 
 
-@cache
 def output_of(command: str, limit: float = 60.0) -> str:
-    """What a command prints, with errors; its exit code does not matter. Run once a process.
+    """What a command prints, with errors; its exit code does not matter.
 
-    In a folder of its own, because programs without input leave files behind.
+    Asked once a process, and again where PATH leads to another program or its file has changed.
+    Run in a folder of its own, because programs without input leave files behind.
     """
+    # Of every word, because it may be mpirun that starts the program.
+    found = [path for word in shlex.split(command) if (path := shutil.which(word))]
+    return _output(command, tuple((path, os.stat(path).st_mtime_ns) for path in found), limit)
+
+
+@cache
+def _output(command: str, programs: tuple[tuple[str, int], ...], limit: float) -> str:
+    """``programs``, with the times of their last change, tell those of one name apart."""
     with tempfile.TemporaryDirectory(prefix="maceloop-ask-") as folder:
         try:
             return subprocess.run(
