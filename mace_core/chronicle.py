@@ -5,6 +5,7 @@ that is not there gives None or an empty list: generation 0 has no models, and n
 has a frozen test set.
 """
 
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
+from mace_core.assess.withheld import withheld
 from mace_core.config import Config
 from mace_core.conventions import (
     FRAME_ID,
@@ -27,6 +29,7 @@ from mace_core.conventions import (
     Outcome,
 )
 from mace_core.frames import read_frames
+from mace_core.label.store import LabelFolder
 from mace_core.layout import Layout
 from mace_core.storage import read_json
 from mace_core.summary import best_generation
@@ -127,26 +130,35 @@ class Generation:
         return calibration["factor"] if calibration else None
 
     @cached_property
-    def failed_labels(self) -> list[dict]:
-        """Labels that did not converge, with their attempts where the label store has them."""
+    def doubted(self) -> list[Atoms]:
+        """Scored frames whose label the committee doubts."""
+        path = self.layout.predictions(self.g, "quarantine")
+        return read_frames(path) if path.is_file() else []
+
+    @cached_property
+    def withheld_labels(self) -> list[dict]:
+        """Labels that do not train, with the failed attempts that the label store has of them."""
+        folder = LabelFolder(self.label_store / str(self.merged.get("theory")))
         rows = []
-        for label in self.merged["labels"]:
-            if label["status"] == LabelStatus.CONVERGED:
-                continue
-            record = _json(
-                self.label_store
-                / str(self.merged.get("theory"))
-                / f"{label['frame_id']}.failed.json"
-            )
-            rows.append(
-                {**label, "generation": self.g, "attempts": (record or {}).get("attempts", [])}
-            )
+        for row in withheld(self.merged, self.assess, folder):
+            record = _json(folder.failed_path(row[FRAME_ID])) or {}
+            rows.append({**row, "generation": self.g, "attempts": record.get("attempts", [])})
         return rows
 
     @cached_property
     def label_status(self) -> dict[str, dict]:
         """The outcome of each frame's label by frame id."""
-        return {label[FRAME_ID]: label for label in self.merged["labels"]}
+        rows = [*self.merged["labels"], *self.withheld_labels]
+        return {row[FRAME_ID]: row for row in rows}
+
+    @property
+    def rungs(self) -> Counter[str]:
+        """How many labels converged at which rung of the engine's retry ladder."""
+        return Counter(
+            label["rung"]
+            for label in self.merged["labels"]
+            if label["status"] == LabelStatus.CONVERGED and label.get("rung")
+        )
 
 
 class Chronicle:

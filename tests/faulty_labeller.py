@@ -1,10 +1,11 @@
-"""An ASE calculator for tests: EMT that fails for a share of frames, in five ways.
+"""An ASE calculator for tests: EMT that fails for a share of frames, in eight ways.
 
 Engine ``ase`` with calculator ``faulty_labeller:FaultyCalculator``, and this folder on PYTHONPATH.
 """
 
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Sequence
 
@@ -13,7 +14,29 @@ from ase import Atoms
 from ase.calculators.calculator import SCFError, all_changes
 from ase.calculators.emt import EMT
 
-FAULTS = ("unconverged", "nan", "hang", "exit", "reorder")
+FAULTS = (
+    "unconverged",
+    "exception",
+    "hang",
+    "killed",
+    "nan",
+    "reorder",
+    "composition",
+    "huge_forces",
+)
+
+#: What a label with each fault becomes: its status, and words of its reason.
+OUTCOMES = {
+    "unconverged": ("unconverged", "SCF not converged"),
+    "exception": ("failed", "ValueError: no such orbital"),
+    "hang": ("timeout", "time limit of"),
+    "killed": ("failed", "SIGKILL"),
+    "nan": ("rejected", "forces is not a finite number"),
+    "reorder": ("rejected", "reordered"),
+    "composition": ("rejected", "composition changed"),
+    "huge_forces": ("quarantined", "labeller.max_force"),
+    None: ("converged", ""),
+}
 
 
 def fault_of(
@@ -65,16 +88,24 @@ class FaultyCalculator(EMT):
         time.sleep(self.delay)
         if fault == "unconverged":
             raise SCFError("SCF not converged")
+        if fault == "exception":
+            raise ValueError("no such orbital")
         if fault == "hang":
             time.sleep(3600)
-        if fault == "exit":
+        if fault == "killed":
             print("a line before the end", flush=True)
-            os._exit(3)
+            os.kill(os.getpid(), signal.SIGKILL)
         if fault == "reorder":
             atoms = atoms[np.roll(np.arange(len(atoms)), 1)]
+        if fault == "composition":
+            atoms = atoms[:-1]
         super().calculate(atoms, properties, system_changes)
         if fault == "nan":
             self.results["forces"] = np.full((len(atoms), 3), np.nan)
+        if fault == "huge_forces":
+            self.results["forces"] = self.results["forces"].copy()
+            self.results["forces"][0] += [800.0, 0, 0]
+            self.results["forces"][1] -= [800.0, 0, 0]
 
 
 def log_call(line: str) -> None:

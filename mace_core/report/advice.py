@@ -73,7 +73,7 @@ ADVICE = {
     "enough_frames": Advice(
         "Enough labelled frames to start",
         "",
-        "see the failed labels below; raise seed.n_frames or give data.labelled",
+        "see the labels that do not train, below; raise seed.n_frames or give data.labelled",
     ),
     "isolated_atoms": Advice(
         "Energies of free atoms",

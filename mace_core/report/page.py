@@ -1,5 +1,6 @@
 """Putting the report together."""
 
+from collections import Counter
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from mace_core.chronicle import Chronicle, generations_table, walkers_table
 from mace_core.config import Config
 from mace_core.conventions import MEV
 from mace_core.errors import UserError
+from mace_core.label.run import FIRST_RUNG
 from mace_core.report import advice, plots, provenance, viewer
 from mace_core.storage import write_text
 from mace_core.tables import write_table
@@ -86,7 +88,8 @@ def render(chronicle: Chronicle) -> str:
         improvement=improvement(table),
         checks=advice.explained(last.assess.get("checks") or []),
         walkers=_rows(walkers),
-        failures=[row for gen in chronicle.generations for row in gen.failed_labels],
+        withheld=[row for gen in chronicle.generations for row in gen.withheld_labels],
+        rungs=later_rungs(chronicle),
         best=chronicle.best,
         theory=chronicle.theory,
         theory_id=last.plan.get("theory"),
@@ -119,6 +122,12 @@ def improvement(table: pd.DataFrame) -> dict | None:
             first, last = values.iloc[0], values.iloc[-1]
             return {"kind": kind, "first": first, "last": last, "ratio": first / last}
     return None
+
+
+def later_rungs(chronicle: Chronicle) -> dict[str, int]:
+    """Labels by rung of the retry ladder; nothing where all of them converged at the first one."""
+    rungs = sum((gen.rungs for gen in chronicle.generations), Counter())
+    return dict(rungs.most_common()) if set(rungs) - {FIRST_RUNG} else {}
 
 
 def without_outcome(reason: str) -> str:

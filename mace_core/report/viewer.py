@@ -28,7 +28,8 @@ def labelled_frames(generations: list[Generation]) -> list[dict]:
     """
     rows = []
     for generation in generations:
-        scored = {a.info.get(FRAME_ID): a for kind in generation.scored.values() for a in kind}
+        sets = [*generation.scored.values(), generation.doubted]
+        scored = {a.info.get(FRAME_ID): a for frames in sets for a in frames}
         for atoms in generation.selected:
             if atoms.info.get(ROLE) == FrameRole.ISOLATED:
                 continue

@@ -72,6 +72,14 @@ class Crasher(EMT):
         ctypes.string_at(0)
 
 
+class Quitter(EMT):
+    """Says something, and ends the process."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        print("a line before the end", flush=True)
+        os._exit(3)
+
+
 class Strict(Calculator):
     """Records what it was told of charge and spin."""
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
-from faulty_labeller import FAULTS, fault_of
+from faulty_labeller import FAULTS, OUTCOMES, fault_of
 
 from mace_core.config.labellers import (
     ASELabeller,
@@ -24,15 +24,6 @@ from mace_core.frames import canonical
 from mace_core.label import run
 from mace_core.label.run import check_engine, label_frames, labelled_frame
 from mace_core.label.store import LabelStore
-
-STATUS = {
-    "unconverged": ("unconverged", "SCF not converged"),
-    "nan": ("rejected", "forces is not a finite number"),
-    "hang": ("timeout", "time limit of 3 s"),
-    "exit": ("failed", "exit code 3; last output: a line before the end"),
-    "reorder": ("rejected", "reordered"),
-    None: ("converged", ""),
-}
 
 
 def odd(name, **options):
@@ -55,38 +46,38 @@ def one_frame_for_each_fault(crystals):
     return chosen
 
 
-def test_five_faults_become_five_records_and_no_label(label, crystals, call_log, tmp_path):
+def test_eight_faults_become_eight_records_and_no_label(label, crystals, call_log, tmp_path):
     chosen = one_frame_for_each_fault(crystals)
     settings = ASELabeller(
         calculator="faulty_labeller:FaultyCalculator", kwargs={"rate": 0.5}, time_limit=3
     )
     outcomes = dict(zip(chosen, label(chosen.values(), settings), strict=True))
     for fault, outcome in outcomes.items():
-        status, reason = STATUS[fault]
+        status, reason = OUTCOMES[fault]
         assert (outcome.record.status, outcome.computed) == (status, True)
         assert reason in outcome.record.reason
-        assert (outcome.record.energy is None) == (fault is not None)
+        assert (outcome.record.energy is None) == (fault not in (None, "huge_forces"))
         frame = labelled_frame(chosen[fault], outcome)
         assert ("REF_forces" in frame.arrays) == (fault is None)
     store = LabelStore(tmp_path / "labels", settings)
     assert (
         "a line before the end"
-        in next(store.outputs(outcomes["exit"].record.frame_id).glob("*/output.txt")).read_text()
+        in next(store.outputs(outcomes["killed"].record.frame_id).glob("*/output.txt")).read_text()
     )
     assert not list(store.folder.glob("*.claim*"))
     assert 3.0 <= outcomes["hang"].record.wall_seconds < 20
 
-    assert len(call_log()) == 6
+    assert len(call_log()) == 9
     again = label(chosen.values(), settings)
     assert [o.record for o in again] == [o.record for o in outcomes.values()]
     assert not any(o.computed for o in again)
-    assert len(call_log()) == 6
+    assert len(call_log()) == 9
 
     del chosen["hang"]
     retried = label(chosen.values(), settings, retry_failed=True)
-    assert len(call_log()) == 6 + 4  # the converged one is left alone
-    exit_record = dict(zip(chosen, retried, strict=True))["exit"].record
-    assert [a["status"] for a in exit_record.attempts] == ["failed", "failed"]
+    assert len(call_log()) == 9 + 6  # what converged is left alone, also in quarantine
+    killed = dict(zip(chosen, retried, strict=True))["killed"].record
+    assert [a["status"] for a in killed.attempts] == ["failed", "failed"]
 
 
 def test_reused_worker_gives_what_the_engine_gives(label, crystals):
@@ -109,6 +100,7 @@ def test_reused_worker_gives_what_the_engine_gives(label, crystals):
         ("Swapper", "rejected", "reordered"),
         ("Forceless", "failed", "no forces"),
         ("Crasher", "failed", "SIGSEGV"),
+        ("Quitter", "failed", "exit code 3; last output: a line before the end"),
         ("Noisy", "converged", ""),
         ("Strict", "failed", "TypeError"),
     ],

@@ -16,10 +16,13 @@ from mace_core.chronicle import Chronicle, generations_table
 from mace_core.config import load_config
 from mace_core.conventions import Outcome
 from mace_core.errors import UserError
+from mace_core.frames import read_frames, write_frames
+from mace_core.label.store import LabelFolder
 from mace_core.layout import Layout
 from mace_core.report import page, write_report
 from mace_core.report.advice import ADVICE, KINDS, in_unit
 from mace_core.storage import read_json, sha256_file, write_json
+from mace_core.summary import summarise
 
 
 class Page(HTMLParser):
@@ -101,6 +104,57 @@ def test_every_failed_label_is_there_with_its_reason(report, campaign):
     for status, reason in FAILURES:
         assert status in report.text and reason in report.text
     assert "newton: timeout" in report.text, "the attempts of the label store are told"
+
+
+def test_labels_in_quarantine_are_there_with_how_to_release_them(tmp_path):
+    config = load_config(write_fake_campaign(tmp_path, generations=2))
+    layout = Layout(config.campaign.results_dir, config.campaign.name)
+    merged, assess = read_json(layout.merged(2)), read_json(layout.assess(2))
+    large, doubted, released = (merged["labels"][k] for k in (5, 6, 7))
+    large |= {"status": "quarantined", "reason": "force of 200 eV/Å on atom 0 (C)"}
+    write_json(layout.merged(2), merged)
+    assess["quarantine"] = [
+        {"frame_id": label["frame_id"], "role": "picked", "reason": f"energy is {k} eV/atom off"}
+        for k, label in enumerate((doubted, released), start=7)
+    ]
+    write_json(layout.assess(2), assess)
+    scored = read_frames(layout.predictions(2, "picked"))
+    apart = [a for a in scored if a.info["frame_id"] == doubted["frame_id"]]
+    write_frames(layout.predictions(2, "quarantine"), apart)
+    write_frames(layout.predictions(2, "picked"), [a for a in scored if a not in apart])
+    store = LabelFolder(Path(config.campaign.label_store) / merged["theory"])
+    store.releases.write(released["frame_id"], {"reason": "computed again"})
+
+    found = Page(write_report(config, None, tmp_path / "report.html"))
+    assert "force of 200 eV/Å on atom 0 (C)" in found.text
+    assert "energy is 7 eV/atom off" in found.text and "energy is 8 eV/atom off" in found.text
+    for label in (large, doubted):
+        command = (
+            f"maceloop labels release {label['frame_id']} --store {config.campaign.label_store}"
+        )
+        assert command in found.text
+    assert f"labels release {released['frame_id']}" not in found.text
+    assert "Released by" in found.text and "computed again" in found.text
+    viewer = json.loads(found.data["viewer-data"])["properties"]
+    assert viewer["label"]["values"].count("quarantined") == 3
+    shown = dict(zip(viewer["label"]["values"], viewer["true error"]["values"], strict=True))
+    assert shown["quarantined"] is not None, "also of a doubted label the error is shown"
+    assert summarise(layout, config)["total"]["quarantined"] == 2
+
+
+def test_rungs_are_told_where_one_was_not_the_first(tmp_path):
+    config = load_config(write_fake_campaign(tmp_path, generations=1))
+    layout = Layout(config.campaign.results_dir, config.campaign.name)
+
+    def report_with(rungs):
+        merged = read_json(layout.merged(1))
+        for label, rung in zip(merged["labels"], rungs, strict=False):
+            label["rung"] = rung
+        write_json(layout.merged(1), merged)
+        return Page(write_report(config, None, tmp_path / "report.html")).text
+
+    assert "retry ladder" not in report_with(["default"] * 5)
+    assert re.search(r"retry ladder.* default 3 damped 2 ", report_with(["damped"] * 2))
 
 
 def test_text_from_outside_is_text(report):
