@@ -152,6 +152,37 @@ def _look(labels: typer.Typer) -> None:
         if any(item.damaged for item in found):
             raise typer.Exit(1)
 
+    @labels.command("orphans")
+    def orphans(
+        store: Store = None,
+        config: ConfigFile = None,
+        theory: Theory = "",
+        remove: Annotated[
+            bool, typer.Option("--remove", help="delete claims and temporary files listed")
+        ] = False,
+        outputs: Annotated[
+            bool, typer.Option("--outputs", help="with --remove: delete the outputs listed, too")
+        ] = False,
+        as_json: AsJSON = False,
+    ) -> None:
+        """What killed processes left behind, outputs of failures that were mended, lone notes.
+
+        Whatever a process may still hold, on whatever machine, is not among them.
+        """
+        from mace_core.label import orphans as module
+        from mace_core.label.shown import orphan_text
+
+        found = module.orphans(_levels(store, config, theory))
+        removable = module.LITTER | ({module.Kind.OUTPUTS} if outputs else set())
+        for orphan in found if remove else ():
+            if orphan.kind in removable:
+                module.remove(orphan)
+        gone = [item.path for item in found if not item.path.exists()]
+        if as_json:
+            _print_json([{**vars(item), "removed": item.path in gone} for item in found])
+        else:
+            typer.echo(orphan_text(found, gone) if found else "no orphans")
+
 
 def _levels(store: Path | None, config: Path | None, theory: str):
     """The levels of theory that are meant."""

@@ -9,11 +9,17 @@ Claims of one frame are numbered: a dead claim n is taken over by creating claim
 exclusively. Nothing is removed on the way, so of many processes that find the same dead claim
 one wins, on NFS too. All claims of a frame go when its record is written; whoever then still
 gets a claim sees the record and lets go.
+
+Claims of a frame without a record may be cleared when all of them are dead: by who has taken the
+frame over, the lowest first. Whoever holds a claim and finds that one of the dead claims below it
+is gone, or another one, lets go: nobody works beside a new holder of the lowest number.
 """
 
 import contextlib
 import os
+import re
 import socket
+import tempfile
 import time
 import uuid
 from datetime import UTC, datetime
@@ -26,6 +32,9 @@ from mace_core.storage import read_json, write_json
 
 HEARTBEAT = 5.0  # seconds
 STALE_AFTER = 120.0  # seconds without a heartbeat
+#: Seconds without a heartbeat, by the file system's own clock, after which nobody can be there.
+LONG_DEAD = 1200.0
+_CLAIM = re.compile(r"([^.]+)\.claim(?:\.(\d+))?")
 
 
 class Claims:
@@ -47,15 +56,20 @@ class Claims:
     def acquire(self, frame_id: str) -> bool:
         """Claim a frame, unless a live process holds it."""
         number = 0
+        below: dict[Path, dict[str, Any]] = {}  # dead claims that are taken over
         while True:
             path = self._path(frame_id, number)
             if self._create(path):
+                if not self._unchanged(below):  # cleared meanwhile
+                    path.unlink(missing_ok=True)
+                    return False
                 self._held[frame_id] = path
                 return True
             claim = self._read(path)
             # Gone meanwhile: released with its record written; the caller looks again.
             if claim is None or self._alive(path, claim):
                 return False
+            below[path] = claim
             number += 1
 
     def release(self, frame_id: str) -> None:
@@ -77,6 +91,46 @@ class Claims:
                 write_json(path, {**self._identity(), "abandoned": True})
         self._held.clear()
 
+    def found(self) -> dict[str, list[Path]]:
+        """All claims in the folder by frame, those of one frame by ascending number."""
+        claims: dict[str, dict[int, Path]] = {}
+        for path in self.folder.glob("[!.]*.claim*"):
+            if match := _CLAIM.fullmatch(path.name):
+                claims.setdefault(match[1], {})[int(match[2] or 0)] = path
+        return {frame_id: [some[n] for n in sorted(some)] for frame_id, some in claims.items()}
+
+    def is_dead(self, path: Path) -> bool:
+        """Whether a claim's process is surely gone, as far as one look can tell.
+
+        On another machine it is, when the heartbeat is older than :data:`LONG_DEAD`.
+        """
+        claim = self._read(path)
+        if claim is None:
+            return False
+        if claim.get("abandoned") or claim.get("machine") == _machine():
+            return not self._alive(path, claim)
+        return age(path) > LONG_DEAD
+
+    def clear(self, frame_id: str) -> bool:
+        """Remove all claims of a frame, if all of them are dead (see above).
+
+        Returns:
+            False if one is alive.
+        """
+        seen = {path: self._read(path) for path in self.found().get(frame_id, [])}
+        if not seen or not all(self.is_dead(path) for path in seen):
+            return False
+        number = 0
+        while (mine := self._path(frame_id, number)) in seen:
+            number += 1
+        if not self._create(mine):
+            return False
+        # Others may have cleared and claimed since the look; from now on nobody can.
+        unchanged = self._unchanged(seen)
+        for path in (*seen, mine) if unchanged else (mine,):
+            path.unlink(missing_ok=True)
+        return unchanged
+
     def beat(self) -> None:
         """Heartbeat of all held claims, at most every :data:`HEARTBEAT` seconds."""
         if time.monotonic() - self._last_beat < HEARTBEAT:
@@ -85,6 +139,9 @@ class Claims:
         for path in self._held.values():
             with contextlib.suppress(OSError):
                 os.utime(path)
+
+    def _unchanged(self, seen: dict[Path, dict[str, Any] | None]) -> bool:
+        return all(self._read(path) == claim for path, claim in seen.items())
 
     def _path(self, frame_id: str, number: int) -> Path:
         return self.folder / (f"{frame_id}.claim" + (f".{number}" if number else ""))
@@ -121,6 +178,18 @@ class Claims:
         if claim.get("machine") == _machine():
             return _runs(claim["pid"], claim["process_started"])
         return time.monotonic() - self._seen[path][1] < self.stale_after
+
+
+def age(path: Path) -> float:
+    """Seconds since a file was written, by its file system's clock.
+
+    0 if that cannot be known: it is gone, or nothing can be written beside it.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=path.parent, prefix=".clock.", suffix=".tmp") as now:
+            return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _machine() -> str:

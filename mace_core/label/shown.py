@@ -3,12 +3,15 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from mace_core.conventions import LabelStatus
 from mace_core.label.ledger import Count, Row
+from mace_core.label.orphans import Orphan
 from mace_core.label.record import Record
 from mace_core.label.store import LabelFolder
 
@@ -125,6 +128,18 @@ def record_text(folder: LabelFolder, level: str, record: Record, row: Row) -> st
     if folder.outputs(row.frame_id).is_dir():
         lines.append(f"  outputs   {folder.outputs(row.frame_id)}")
     return "\n".join(lines)
+
+
+def orphan_text(found: Sequence[Orphan], gone: Collection[Path]) -> str:
+    """What is left behind, and a line of sums."""
+    lines = [
+        f"{'removed ' if orphan.path in gone else ''}{orphan.kind} {orphan.path}: {orphan.why}"
+        for orphan in found
+    ]
+    kinds = Counter(str(orphan.kind) for orphan in found)
+    size = sum(orphan.bytes for orphan in found) / 1e6
+    said = ", ".join(f"{n} × {kind}" for kind, n in sorted(kinds.items()))
+    return "\n".join([*lines, f"{said} ({size:.3f} MB); {len(gone)} removed"])
 
 
 def _origin(origin: dict[str, Any]) -> str:
