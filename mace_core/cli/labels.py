@@ -1,36 +1,25 @@
 """`maceloop labels`: look at a label store, check it, and bring labels in and out."""
 
-import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mace_core.conventions import LabelStatus
-
-Store = Annotated[
-    Path | None, typer.Option(help="the label store [default: the config's, else labels]")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option(help="a campaign's YAML or plan.json: its store, its limits")
-]
-Theory = Annotated[str, typer.Option(help="the beginning of a theory id")]
-Status = Annotated[list[LabelStatus] | None, typer.Option(help="may be given again")]
-Element = Annotated[
-    list[str] | None, typer.Option(help="frames with this element; again: and with that one")
-]
-FormulaOf = Annotated[str, typer.Option("--formula", help="e.g. H2O")]
-Since = Annotated[
-    datetime | None,
-    typer.Option(
-        help="labels written since then (UTC)",
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
-    ),
-]
-AsJSON = Annotated[bool, typer.Option("--json", help="for scripts")]
+from mace_core.cli import labels_exchange
+from mace_core.cli.labels_options import (
+    AsJSON,
+    ConfigFile,
+    Element,
+    FormulaOf,
+    Since,
+    Status,
+    Store,
+    Theory,
+    filtered,
+    levels,
+    print_json,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +29,7 @@ def register(app: typer.Typer) -> None:
     )
     app.add_typer(labels, name="labels")
     _look(labels)
+    labels_exchange.add(labels)
 
 
 def _look(labels: typer.Typer) -> None:
@@ -60,10 +50,10 @@ def _look(labels: typer.Typer) -> None:
         from mace_core.label.levels import level_in
         from mace_core.label.shown import csv_text, list_text
 
-        folders = _levels(store, config, theory)
-        found = rows(folders, _filter(status, element, formula, since))
+        folders = levels(store, config, theory)
+        found = rows(folders, filtered(status, element, formula, since))
         if as_json:
-            _print_json([asdict(row) for row in found])
+            print_json([asdict(row) for row in found])
         elif as_csv:
             typer.echo(csv_text(found), nl=False)
         else:
@@ -91,9 +81,9 @@ def _look(labels: typer.Typer) -> None:
         from mace_core.label.ledger import counts
         from mace_core.label.shown import count_text
 
-        found = counts(_levels(store, config, theory), _filter(status, element, formula, since))
+        found = counts(levels(store, config, theory), filtered(status, element, formula, since))
         if as_json:
-            _print_json([vars(item) for item in found])
+            print_json([vars(item) for item in found])
         else:
             typer.echo("\n".join(count_text(item) for item in found) or "no labels")
 
@@ -111,7 +101,7 @@ def _look(labels: typer.Typer) -> None:
         from mace_core.label.shown import record_text
 
         seen = []
-        for folder, frame_id in find(_levels(store, config, theory), frame):
+        for folder, frame_id in find(levels(store, config, theory), frame):
             record, released = judged(folder, frame_id)
             row = row_of(record, released)
             if as_json:
@@ -123,7 +113,7 @@ def _look(labels: typer.Typer) -> None:
             else:
                 typer.echo(record_text(folder, level_in(folder.folder), record, row))
         if as_json:
-            _print_json(seen)
+            print_json(seen)
 
     @labels.command("verify")
     def verify(
@@ -132,9 +122,9 @@ def _look(labels: typer.Typer) -> None:
         """Check every file's hash, name, geometry and shapes. Exit code 1 if one is damaged."""
         from mace_core.label import integrity
 
-        found = integrity.verify(_levels(store, config, theory))
+        found = integrity.verify(levels(store, config, theory))
         if as_json:
-            _print_json([asdict(item) for item in found])
+            print_json([asdict(item) for item in found])
         else:
             for item in found:
                 for path, problem in item.damaged:
@@ -172,54 +162,13 @@ def _look(labels: typer.Typer) -> None:
         from mace_core.label import orphans as module
         from mace_core.label.shown import orphan_text
 
-        found = module.orphans(_levels(store, config, theory))
+        found = module.orphans(levels(store, config, theory))
         removable = module.LITTER | ({module.Kind.OUTPUTS} if outputs else set())
         for orphan in found if remove else ():
             if orphan.kind in removable:
                 module.remove(orphan)
         gone = [item.path for item in found if not item.path.exists()]
         if as_json:
-            _print_json([{**vars(item), "removed": item.path in gone} for item in found])
+            print_json([{**vars(item), "removed": item.path in gone} for item in found])
         else:
             typer.echo(orphan_text(found, gone) if found else "no orphans")
-
-
-def _levels(store: Path | None, config: Path | None, theory: str):
-    """The levels of theory that are meant."""
-    from mace_core.label.ledger import levels
-
-    root, labeller = _place(store, config)
-    return levels(root, theory, labeller)
-
-
-def _place(store: Path | None, config: Path | None) -> tuple[Path, Any]:
-    """The store's folder, and the labeller of the configuration if one is given."""
-    from mace_core.config.campaign import load_labeller
-    from mace_core.config.sections import Campaign
-
-    labeller, campaign = (None, None) if config is None else load_labeller(config)
-    if store is not None:
-        return store, labeller
-    default = Campaign.model_fields["label_store"].default
-    return Path(campaign.campaign.label_store if campaign else default), labeller
-
-
-def _filter(status, element, formula: str, since: datetime | None):
-    from ase.data import atomic_numbers
-
-    from mace_core.errors import UserError
-    from mace_core.label.ledger import Filter, hill
-
-    unknown = [symbol for symbol in element or () if symbol not in atomic_numbers]
-    if unknown:
-        raise UserError(f"--element: {', '.join(unknown)} is no element")
-    return Filter(
-        statuses=frozenset(str(item) for item in status or ()),
-        elements=frozenset(element or ()),
-        formula=hill(formula) if formula else "",
-        since=None if since is None else since.replace(tzinfo=UTC),
-    )
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, default=str))

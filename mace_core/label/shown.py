@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mace_core.conventions import LabelStatus
+from mace_core.label.adopt import Adopted
+from mace_core.label.exchange import Merged
 from mace_core.label.ledger import Count, Row
 from mace_core.label.orphans import Orphan
 from mace_core.label.record import Record
@@ -140,6 +142,55 @@ def orphan_text(found: Sequence[Orphan], gone: Collection[Path]) -> str:
     size = sum(orphan.bytes for orphan in found) / 1e6
     said = ", ".join(f"{n} × {kind}" for kind, n in sorted(kinds.items()))
     return "\n".join([*lines, f"{said} ({size:.3f} MB); {len(gone)} removed"])
+
+
+def merged_text(done: Merged) -> str:
+    """What became of one level of theory of a store that was merged."""
+    lines = [
+        f"CONFLICT frame {c.frame_id}: {c.kept:.6f} eV is there and stays, the other one is "
+        f"{c.other:.6f} eV; forces differ by up to {c.force:.2g} eV/Å"
+        for c in done.conflicts
+    ]
+    lines += [f"NOT COPIED {path}: {why}" for path, why in done.not_copied]
+    parts = [f"{done.new} new labels", f"{done.same} there already"]
+    parts += [
+        f"{n} {what}"
+        for n, what in (
+            (done.failures, "new failures"),
+            (done.mended, "damaged ones replaced"),
+            (done.notes, "notes"),
+            (len(done.conflicts), "in conflict"),
+            (len(done.not_copied), "not copied"),
+        )
+        if n
+    ]
+    return "\n".join([*lines, f"theory {done.theory_id} · {', '.join(parts)}"])
+
+
+def adopted_text(done: Adopted, level: str) -> str:
+    """What became of labels that were imported."""
+    lines = [
+        f"REPEATED {here}: the same frame as {there}, which counts"
+        + (f"; its energy is higher by {change:.6g} eV" if change else "")
+        for here, there, change in done.repeats
+    ]
+    lines += [
+        f"CONFLICT {where}: the store has {c.kept:.6f} eV for frame {c.frame_id}, which stays; "
+        f"the file has {c.other:.6f} eV"
+        for where, c in done.conflicts
+    ]
+    parts = [f"{done.frames} frames", f"{done.new} new labels"]
+    parts += [
+        f"{n} {what}"
+        for n, what in (
+            (done.quarantined, "of them in quarantine"),
+            (done.same, "there already"),
+            (len(done.repeats), "repeated"),
+            (len(done.conflicts), "in conflict"),
+        )
+        if n
+    ]
+    return "\n".join([*lines, f"theory {done.theory_id} · {level}", f"  {', '.join(parts)}"])
 
 
 def _origin(origin: dict[str, Any]) -> str:

@@ -48,6 +48,28 @@ def read_labelled(
         UserError: the file cannot be read, no frame has a label under these keys, or a label is
             not finite or has a wrong shape.
     """
+    frames = labelled_frames(path, energy_key, forces_key, stress_key)
+    if frames and not any(has_label(frame) for frame in frames):
+        seen = sorted(set(frames_keys(read_frames(path, ":1"))))
+        raise UserError(
+            f"no frame has a label under the keys {energy_key!r}, {forces_key!r}, {stress_key!r}",
+            where=f"{path} (its first frame has: {', '.join(seen) or 'nothing'})",
+            mend="set data.energy_key, data.forces_key and data.stress_key",
+        )
+    return (
+        [frame for frame in frames if not is_isolated_atom(frame)],
+        [frame for frame in frames if is_isolated_atom(frame)],
+    )
+
+
+def labelled_frames(
+    path: str | Path, energy_key: str, forces_key: str, stress_key: str
+) -> list[Atoms]:
+    """All frames of an extxyz file in their order, as :func:`read_labelled` has them.
+
+    Raises:
+        UserError: the file cannot be read, or a label is not finite or has a wrong shape.
+    """
     frames = []
     for number, atoms in enumerate(read_frames(path)):
         where = f"{path}, frame {number}"
@@ -69,17 +91,7 @@ def read_labelled(
                 stress = full_3x3_to_voigt_6_stress(stress.reshape(3, 3))
             frame.info[REF_STRESS] = _finite(stress, (6,), stress_key, where)
         frames.append(frame)
-    if frames and not any(has_label(frame) for frame in frames):
-        seen = sorted(set(frames_keys(read_frames(path, ":1"))))
-        raise UserError(
-            f"no frame has a label under the keys {energy_key!r}, {forces_key!r}, {stress_key!r}",
-            where=f"{path} (its first frame has: {', '.join(seen) or 'nothing'})",
-            mend="set data.energy_key, data.forces_key and data.stress_key",
-        )
-    return (
-        [frame for frame in frames if not is_isolated_atom(frame)],
-        [frame for frame in frames if is_isolated_atom(frame)],
-    )
+    return frames
 
 
 def is_isolated_atom(atoms: Atoms) -> bool:
