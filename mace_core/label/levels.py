@@ -48,17 +48,16 @@ def level_of(theory: dict[str, Any]) -> str:
     engine, settings = theory["engine"], theory["settings"]
     if engine == STATED:
         return settings["level"]
-    versions = [
-        number if name == engine else f"{name} {number}"
-        for name, number in theory["versions"].items()
-    ]
+    versions = dict(theory["versions"])
+    head = f"{engine} {versions.pop(engine, '')}".strip()
+    if versions:
+        head += f" ({', '.join(f'{name} {number}' for name, number in versions.items())})"
     defaults = _defaults().get(engine, {})
     said = [
         f"{key} {_short(value)}"
         for key, value in settings.items()
         if key != "engine" and (key in _ALWAYS or defaults.get(key, ...) != value)
     ]
-    head = f"{engine} {', '.join(versions)}".strip()
     return " · ".join([head, *said])
 
 

@@ -170,7 +170,7 @@ def test_levels_in_words(store):
             "settings": PySCFLabeller(dispersion="d3bj").model_dump(mode="json"),
         }
     )
-    assert said == "pyscf 2.9.0, pyscf-dispersion 1.3 · xc pbe · basis def2-svp · dispersion d3bj"
+    assert said == "pyscf 2.9.0 (pyscf-dispersion 1.3) · xc pbe · basis def2-svp · dispersion d3bj"
     assert level_of(stated_level(" PBE/def2-SVP,\n ORCA 5 ")) == "PBE/def2-SVP, ORCA 5"
     assert stated_level("a  b") == stated_level("a b")
     with pytest.raises(UserError, match="--level is empty"):
