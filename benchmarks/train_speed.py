@@ -24,6 +24,7 @@ from mace_core.ops import backend
 from mace_core.train.data import Dataset
 from mace_core.train.loss import Loss, Residuals
 from mace_core.train.optimizer import MovingAverage, new_optimizer
+from mace_core.train.step import WeightStep
 
 HERE = Path(__file__).parent
 FRAMES = HERE / "data" / "3bpa_300K_first20.extxyz"
@@ -48,10 +49,10 @@ class Steps:
         self.model = MACE(architecture, ELEMENTS, E0s, neighbours, dtype=dtype)
         settings = Train(batch_size=BATCH, loss="weighted", lr=0.01)
         self.loss = Loss(settings)
-        self.optimizer = new_optimizer(self.model, settings)
-        self.average = MovingAverage(self.model, settings.ema_decay)
+        average = MovingAverage(self.model, settings.ema_decay)
+        self.move = WeightStep(new_optimizer(self.model, settings), settings.clip_grad, average)
         self.parameters = list(self.model.parameters())
-        self.clip, self.step = settings.clip_grad, 0
+        self.step = 0
         self.milliseconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "step")}
 
     def run(self) -> None:
@@ -62,15 +63,12 @@ class Steps:
             self.step += 1
             graph, targets = self.data.batch(range(first, first + BATCH))
             times.append(time.process_time())
-            self.optimizer.zero_grad(set_to_none=True)
             out = self.model(graph, forces=True, training=True)
             loss = self.loss(Residuals.of(out, targets), targets)
             times.append(time.process_time())
             loss.backward(inputs=self.parameters)
             times.append(time.process_time())
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
-            self.optimizer.step()
-            self.average.update()
+            self.move()
             times.append(time.process_time())
         for part, start, end in zip(PARTS, times[:-1], times[1:], strict=True):
             self.milliseconds[part].append(1e3 * (end - start))

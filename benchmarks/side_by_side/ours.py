@@ -18,6 +18,7 @@ from mace_core.train.loss import Loss, Residuals
 from mace_core.train.metrics import absolute_errors
 from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
+from mace_core.train.step import WeightStep
 
 torch.set_num_threads(1)
 
@@ -92,9 +93,10 @@ class Training:
         n = len(self.data)
         self.batches = [range(k, k + batch_size) for k in range(0, n - batch_size + 1, batch_size)]
         self.loss = Loss(self.settings)
-        self.optimizer = new_optimizer(self.model, self.settings)
-        self.schedule = Schedule(self.optimizer, self.settings, len(self.batches))
-        self.average = MovingAverage(self.model, self.settings.ema_decay)
+        optimizer = new_optimizer(self.model, self.settings)
+        average = MovingAverage(self.model, self.settings.ema_decay)
+        self.schedule = Schedule(optimizer, self.settings, len(self.batches))
+        self.move = WeightStep(optimizer, self.settings.clip_grad, average)
         self.parameters = list(self.model.parameters())
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self.error_sums = torch.zeros(8, dtype=torch.float64)
@@ -111,7 +113,6 @@ class Training:
         return self.data.batch(self.batches[(self.n - 1) % len(self.batches)])
 
     def _forward(self, graph, targets) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
         out = self.model(graph, forces=True, training=True)
         self.residuals = Residuals.of(out, targets)
         self.last = self.loss(self.residuals, targets)
@@ -120,10 +121,8 @@ class Training:
         self.last.backward(inputs=self.parameters)
 
     def _update(self, graph, targets) -> None:
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_grad, foreach=True)
-        self.optimizer.step()
+        self.move()
         self.schedule.after_step()
-        self.average.update()
         self.loss_sum += self.last.detach()
         self.error_sums += absolute_errors(self.residuals, targets)
 

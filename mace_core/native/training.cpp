@@ -6,6 +6,7 @@
 #include "training_harmonics.h"
 #include "training_linear.h"
 #include "training_mlp.h"
+#include "training_step.h"
 
 namespace maceloop::training {
 
@@ -39,7 +40,7 @@ void any_b_basis(const BTables& tables, int64_t n_elements, const int64_t* count
 namespace t = maceloop::training;
 
 // To be counted up with every change of a function's arguments; mace_core/ops/backend.py knows it.
-MACELOOP_API int maceloop_training_interface() { return 3; }
+MACELOOP_API int maceloop_training_interface() { return 4; }
 
 #define MACELOOP_TRAINING(T, NAME)                                                               \
   MACELOOP_API void maceloop_a_basis_##NAME(                                                     \
@@ -96,6 +97,11 @@ MACELOOP_API int maceloop_training_interface() { return 3; }
   MACELOOP_API void maceloop_linear_weights_##NAME(const t::LinearShape* shape, const T* x,      \
                                                    const T* g, T* of_W) {                        \
     t::linear_weights<T>(*shape, x, g, of_W);                                                    \
+  }                                                                                              \
+  MACELOOP_API void maceloop_weight_step_##NAME(                                                 \
+      int64_t n_groups, const int64_t* groups, const t::AdamSettings* settings,                  \
+      const t::Weight<T>* weights, double max_norm, double follow) {                             \
+    t::weight_step<T>(n_groups, groups, settings, weights, max_norm, follow);                    \
   }
 
 MACELOOP_TRAINING(float, f32)

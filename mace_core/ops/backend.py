@@ -28,7 +28,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
 #: That of the functions in training.cpp which this file calls.
-INTERFACE = 3
+INTERFACE = 4
 
 #: Arguments of each function: p a pointer, i an integer, d a double.
 _FUNCTIONS = {
@@ -43,6 +43,7 @@ _FUNCTIONS = {
     "linear_forward": "pppp",
     "linear_backward": "pppp",
     "linear_weights": "pppp",
+    "weight_step": "ipppdd",
 }
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 

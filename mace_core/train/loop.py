@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 
 from mace_core.config.sections import Train
 from mace_core.conventions import MEV
@@ -22,6 +21,7 @@ from mace_core.train.loss import Loss, Residuals
 from mace_core.train.metrics import ERRORS, absolute_errors, evaluate, means
 from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
+from mace_core.train.step import WeightStep
 
 
 @dataclass
@@ -103,6 +103,7 @@ class _Training:
             self.optimizer, settings, train.steps_per_epoch(settings.batch_size)
         )
         self.average = MovingAverage(model, settings.ema_decay) if settings.ema else None
+        self.move = WeightStep(self.optimizer, settings.clip_grad, self.average)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.state = State(last_epoch=settings.max_num_epochs)
         self.clock = time.perf_counter()
@@ -122,17 +123,12 @@ class _Training:
         seed = derived_seed(self.seed, "order", self.state.epoch)
         for indices in self.train.shuffled(self.settings.batch_size, seed):
             graph, targets = self.train.batch(indices)
-            self.optimizer.zero_grad(set_to_none=True)
             out = self.model(graph, forces=True, stress=stress, training=True)
             residuals = Residuals.of(out, targets)
             loss = self.loss(residuals, targets)
             loss.backward(inputs=self.parameters)  # not also those of the positions
-            if self.settings.clip_grad is not None:
-                clip_grad_norm_(self.parameters, self.settings.clip_grad, foreach=True)
-            self.optimizer.step()
+            self.move()
             self.schedule.after_step()
-            if self.average:
-                self.average.update()
             self.loss_sum += loss.detach()
             self.error_sums += absolute_errors(residuals, targets)
             self.n_batches += 1

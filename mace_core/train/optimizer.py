@@ -54,15 +54,20 @@ class MovingAverage:
     def __init__(self, model: nn.Module, decay: float):
         self.module = copy.deepcopy(model)
         self.decay, self.updates = decay, 0
-        self._current = [p for p in model.parameters() if p.requires_grad]
-        self._averaged = [p for p in self.module.parameters() if p.requires_grad]
+        pairs = zip(model.parameters(), self.module.parameters(), strict=True)
+        #: From each weight that trains to its average.
+        self.averaged = {p: mean for p, mean in pairs if p.requires_grad}
 
     @torch.no_grad()
     def update(self) -> None:
         """The weights have changed."""
+        follow = 1 - self.next_decay()
+        torch._foreach_lerp_(list(self.averaged.values()), list(self.averaged), follow)
+
+    def next_decay(self) -> float:
+        """d of an update, which is counted."""
         self.updates += 1
-        d = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self._averaged, self._current, 1 - d)
+        return min(self.decay, (1 + self.updates) / (10 + self.updates))
 
     def state_dict(self) -> dict[str, Any]:
         return {"module": self.module.state_dict(), "updates": self.updates}
