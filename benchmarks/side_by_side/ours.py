@@ -15,7 +15,7 @@ from mace_core.inference.pairs import Pairs
 from mace_core.model.files import load_model
 from mace_core.train.data import Dataset
 from mace_core.train.loss import Loss, Residuals
-from mace_core.train.metrics import absolute_errors
+from mace_core.train.metrics import Tally
 from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
 from mace_core.train.step import WeightStep
@@ -99,7 +99,7 @@ class Training:
         self.move = WeightStep(optimizer, self.settings.clip_grad, average)
         self.parameters = list(self.model.parameters())
         self.loss_sum = torch.zeros((), dtype=torch.float64)
-        self.error_sums = torch.zeros(8, dtype=torch.float64)
+        self.errors = Tally()
         self.n = 0
 
     def step(self) -> None:
@@ -124,7 +124,7 @@ class Training:
         self.move()
         self.schedule.after_step()
         self.loss_sum += self.last.detach()
-        self.error_sums += absolute_errors(self.residuals, targets)
+        self.errors.add(self.residuals, targets)
 
     def parts(self, n: int) -> dict:
         """Least of ``n`` each, and the largest shares of CPU time by operation."""

@@ -18,7 +18,7 @@ from mace_core.storage import derived_seed
 from mace_core.train.checkpoint import Checkpoint
 from mace_core.train.data import Dataset
 from mace_core.train.loss import Loss, Residuals
-from mace_core.train.metrics import ERRORS, absolute_errors, evaluate, means
+from mace_core.train.metrics import Tally, evaluate
 from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
 from mace_core.train.step import WeightStep
@@ -113,7 +113,7 @@ class _Training:
     def _tally(self) -> None:
         device = self.settings.device
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        self.error_sums = torch.zeros(8, dtype=torch.float64, device=device)
+        self.errors = Tally()
         self.n_batches = 0
 
     def run_epoch(self) -> None:
@@ -130,7 +130,7 @@ class _Training:
             self.move()
             self.schedule.after_step()
             self.loss_sum += loss.detach()
-            self.error_sums += absolute_errors(residuals, targets)
+            self.errors.add(residuals, targets)
             self.n_batches += 1
             self.state.steps += 1
         self.schedule.after_epoch()
@@ -148,7 +148,7 @@ class _Training:
         errors = evaluate(model, self.valid, self.loss)
         now = time.perf_counter()
         state.seconds, self.clock = state.seconds + now - self.clock, now
-        seen = means(self.error_sums) if self.n_batches else dict.fromkeys(ERRORS, math.nan)
+        seen = self.errors.means()
         state.history.append(
             {
                 "epoch": state.epoch,

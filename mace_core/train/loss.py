@@ -17,7 +17,7 @@ that of the property on it, 0 where a label is missing: the term then counts in 
 H_δ is Huber's function, x²/2 up to δ and δ(|x| − δ/2) beyond.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,18 @@ class Residuals:
         energy = (prediction.energy - targets.energy) / targets.n_atoms
         stress = None if prediction.stress is None else prediction.stress - targets.stress
         return cls(energy.to(targets.n_atoms.dtype), prediction.forces - targets.forces, stress)
+
+    @classmethod
+    def join(cls, parts: Sequence["Residuals"]) -> "Residuals":
+        """Those of several batches one after the other."""
+        stress = None if parts[0].stress is None else torch.cat([p.stress for p in parts])
+        energy, forces = (torch.cat([getattr(p, k) for p in parts]) for k in ("energy", "forces"))
+        return cls(energy, forces, stress)
+
+    def detach(self) -> "Residuals":
+        """The same numbers without the graph that made them."""
+        stress = None if self.stress is None else self.stress.detach()
+        return Residuals(self.energy.detach(), self.forces.detach(), stress)
 
 
 class Loss:

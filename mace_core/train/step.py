@@ -60,10 +60,9 @@ class WeightStep:
         groups, settings, words, keep = [], [], [], []
         for group in self.optimizer.param_groups:
             groups.append(len(group["params"]))
-            settings.append(
-                [group["lr"], *group["betas"], group["eps"], group["weight_decay"]]
-                + [float(group["decoupled_weight_decay"])]
-            )
+            decoupled = float(group["decoupled_weight_decay"])
+            rate, decay = group["lr"], group["weight_decay"]
+            settings.append([rate, *group["betas"], group["eps"], decay, decoupled])
             for parameter in group["params"]:
                 state, gradient = self.optimizer.state[parameter], parameter.grad.contiguous()
                 keep.append(gradient)
