@@ -31,10 +31,11 @@ demo: $(VENV)
 # Engines that cannot be installed here are said; their tests are skipped, with the reason.
 test: lint
 	-@scripts/engines.sh espresso gpaw cp2k nwchem chromium
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster"
+	$(MAKE) test-cluster
 
 test-cluster: $(VENV)
-	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile tests/cluster # they wait more than they compute
+	OMP_NUM_THREADS=1 pytest -n 5 --dist loadfile tests/cluster # they wait more than they compute
 
 bench: $(VENV)
 	OMP_NUM_THREADS=1 python benchmarks/bench.py

@@ -62,7 +62,7 @@ class Campaign:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=900,  # on a busy machine
         )
         assert code is None or done.returncode == code, done.stdout
         return done.stdout
@@ -126,7 +126,7 @@ class Campaign:
         held.unlink()
         return where
 
-    def wait_for(self, condition, seconds: float = 120) -> None:
+    def wait_for(self, condition, seconds: float = 300) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, (self.folder / "run.log").read_text()

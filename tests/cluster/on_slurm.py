@@ -117,7 +117,7 @@ class ClusterCampaign(Campaign):
             sum(n - 1 for n in calls.values()),
         )
 
-    def end(self, snakemake: subprocess.Popen, seconds: float = 240) -> str:
+    def end(self, snakemake: subprocess.Popen, seconds: float = 600) -> str:
         """Wait for a successful end; what was printed."""
         code = snakemake.wait(timeout=seconds)
         assert code == 0, self.printed()
@@ -131,10 +131,49 @@ class ClusterCampaign(Campaign):
         return {path.stem for path in self.folder.glob("labels/*/*.json")} - {"theory"}
 
 
+def jobs_under_way(campaign: ClusterCampaign, n: int = 3) -> list[dict[str, str]]:
+    """Wait until all batches run and each has had the time for a label or two."""
+    campaign.wait_for(lambda: len(campaign.slurm.find("label_batch")) == n)
+    campaign.wait_for(lambda: len(campaign.stored()) >= n)
+    return [job for job in campaign.slurm.find("label_batch") if campaign.is_mine(job)]
+
+
+def light_steps(jobs: list[dict]) -> list[dict]:
+    """Jobs of steps that belong beside snakemake."""
+    return [
+        job
+        for job in jobs
+        for rule in ("plan", "build_dataset", "merge_labels", "track_generation", "report")
+        if job["name"].endswith(rule) or job["comment"].startswith(f"rule_{rule}")
+    ]
+
+
+def check_same(slurm: Slurm, campaign: ClusterCampaign, local: Campaign, n_labels: int) -> None:
+    """The same labels and data as on one machine; every job where it belongs."""
+    assert campaign.datasets() == local.datasets()
+    assert campaign.labelled() == local.labelled() and max(campaign.labelled().values()) == 1
+    summary = json.loads(campaign.layout.summary.read_text())
+    assert summary["outcome"] == "budget_spent"
+    jobs = [job for job in slurm.jobs() if campaign.is_mine(job)]
+    of = {
+        rule: [job for job in slurm.find(rule, "all") if job in jobs]
+        for rule in ("train_member", "explore_md", "label_batch")
+    }
+    assert len(of["train_member"]) == 2 and len(of["explore_md"]) == 2
+    assert len(of["label_batch"]) == n_labels, "batches, not labels"
+    assert {job["state"] for job in jobs} == {"COMPLETED"} and not light_steps(jobs)
+    for job in jobs:
+        where = (job["partition"], "gpu" in job["gres"])
+        assert where == (("gpu", True) if job in of["train_member"] else ("cpu", False))
+
+
 def emt_values() -> dict:
-    """config/test/emt.yaml, found from any folder, with one generation after the seed."""
+    """config/test/emt.yaml in small, found from any folder: one generation after the seed."""
     values = yaml.safe_load((REPOSITORY / "config" / "test" / "emt.yaml").read_text())
     values["campaign"]["max_generations"] = 1
+    values["seed"]["n_frames"] = 6
+    values["train"]["max_num_epochs"] = 10
+    values["explore"]["steps"] = 30
     values["labeller"] = {"engine": "ase", "calculator": "counting_emt:CountingEMT"}
     values["seed"]["structures"] = [str(REPOSITORY / "config" / "test" / "copper.xyz")]
     return values

@@ -1,13 +1,11 @@
 """What can happen to a training on a cluster: it goes on where it was, and none runs twice."""
 
 import json
-import os
 import re
 
 import pandas as pd
 import pytest
-from campaigns import BIN, Campaign
-from on_slurm import ClusterCampaign, count_labels, emt_values
+from on_slurm import ClusterCampaign
 
 pytestmark = [pytest.mark.campaign, pytest.mark.cluster, pytest.mark.slow]
 
@@ -15,26 +13,16 @@ MODEL = "results/emt/gen_01/train/member_0/model.safetensors"
 EPOCHS = 1500
 COMPUTED = 8  # seven seeds and the isolated atom
 SETTINGS = {
-    **{"seed.n_frames": 6, "train.max_num_epochs": EPOCHS, "train.eval_interval": 10},
+    "train.max_num_epochs": EPOCHS,
+    "train.eval_interval": 10,
     "train.patience": EPOCHS,
 }
 
 
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    """A campaign whose first models can be trained."""
-    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
-    campaign = Campaign(tmp_path_factory.mktemp("labelled"), emt_values(), path)
-    campaign.set(SETTINGS)
-    count_labels(campaign)
-    campaign.env["LABEL_SECONDS"] = "0"
-    campaign.run("results/emt/gen_01/dataset/train.extxyz")
-    return campaign
-
-
 @pytest.fixture
-def campaign(slurm, labelled, tmp_path):
+def campaign(slurm, run_locally, tmp_path):
     """On Slurm; the first attempt has a limit of a quarter of an hour."""
+    labelled = run_locally("labelled", SETTINGS, "results/emt/gen_01/dataset/train.extxyz")
     rules = {"train_member": {"runtime": "15 * attempt"}}
     campaign = ClusterCampaign(slurm, tmp_path, "slurm-generic", rules, labelled.folder)
     campaign.set(SETTINGS)

@@ -157,6 +157,7 @@ def select(args):
 
 def label(args):
     step = Step("label_batch", gen_of(args.config))
+    append("label_threads", args.threads)
     b, n = map(int, args.batch.split("/"))
     lines = []
     for frame in Path(args.frames).read_text().split()[b::n]:
@@ -229,7 +230,7 @@ COMMANDS = {
     "calibrate": (calibrate, ["--plan", "--valid", "--out", "models*"]),
     "explore": (explore, ["--plan", "--committee", "--train", "--walker", "--out"]),
     "select": (select, ["--plan", "--committee", "--train", "--out", "walkers*"]),
-    "label": (label, ["--frames", "--config", "--store", "--batch", "--out"]),
+    "label": (label, ["--frames", "--config", "--store", "--batch", "--threads", "--out"]),
     "merge-labels": (merge_labels, ["--plan", "--frames", "--out", "batches*"]),
     "assess": (assess, ["--plan", "--merged", "--committee?", "--select?", "--out"]),
     "track": (track, ["--config", "--through", "--out"]),

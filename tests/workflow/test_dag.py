@@ -170,9 +170,10 @@ def test_results_are_rebuilt_from_the_labels(fake_campaign):
 def test_jobs_use_the_threads_they_are_given(fake_campaign):
     campaign = fake_campaign
     campaign.env |= {"OMP_NUM_THREADS": "7", "MKL_NUM_THREADS": "7"}
-    campaign.run("--set-threads", "calibrate=2")
+    campaign.run("--set-threads", "calibrate=2", "label_batch=2")
     threads = dict(line.split() for line in (campaign.folder / "threads").read_text().splitlines())
     assert threads["train_member"] == "1/1" and threads["calibrate"] == "2/2"
+    assert set((campaign.folder / "label_threads").read_text().split()) == {"2"}
 
 
 def test_second_run_is_refused_while_the_first_lives(fake_campaign):

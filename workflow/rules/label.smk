@@ -15,7 +15,7 @@ rule label_batch:
         store=label_store,
         batches=n_batches,
     shell:
-        "maceloop label --frames {input.frames:q} --config {input.plan:q} --store {params.store:q} --batch {wildcards.batch}/{params.batches} --out {output:q} 2> {log:q}"
+        "maceloop label --frames {input.frames:q} --config {input.plan:q} --store {params.store:q} --batch {wildcards.batch}/{params.batches} --threads {threads} --out {output:q} 2> {log:q}"
 
 
 rule merge_labels:
