@@ -36,10 +36,14 @@ def default_frames(settings: LabellerBase) -> list[Atoms]:
     """
     boxed = bool({"box", "vacuum"} & set(type(settings).model_fields))
     molecules = [molecule("H2O")]
+    aluminium = bulk("Al", cubic=True)
+    # Settings with smearing are for metals; their plane waves need not be good enough for carbon.
+    smeared = boxed and not settings.counts_electrons
     crystals = [
+        *([aluminium] if smeared else []),
         # Without k-points two atoms are too few, and tight binding likes covalent crystals less.
         bulk("SiC", "zincblende", a=4.36) if boxed else bulk("LiF", "rocksalt", a=4.03, cubic=True),
-        bulk("Al", cubic=True),
+        aluminium,
         bulk("Si"),
         bulk("Cu", cubic=True),
     ]

@@ -15,7 +15,6 @@ from mace_core.config.labellers import (
     ASELabeller,
     CommandLabeller,
     PySCFLabeller,
-    TBLiteLabeller,
 )
 from mace_core.errors import UserError
 from mace_core.label import conformance
@@ -150,27 +149,6 @@ def test_an_ingredient_that_nobody_misses_fails(monkeypatch):
     monkeypatch.setattr(PySCFLabeller, "lacking", lambda self: (self, "a basis set"))
     (finding,) = found(PySCFLabeller(basis="sto-3g"), "water", "missing-ingredient")
     assert finding.verdict == "failed" and "noticed by nobody" in finding.message
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param(PySCFLabeller(basis="sto-3g"), marks=pytest.mark.engine("pyscf")),
-        pytest.param(TBLiteLabeller(), marks=pytest.mark.engine("tblite")),
-    ],
-    ids=lambda settings: settings.engine,
-)
-@pytest.mark.slow
-def test_engines_pass_every_check(settings):
-    findings = list(conformance.check_labeller(settings, [molecule("H2O")], quick=True))
-    print("\n".join(["", *(finding.line() for finding in findings)]))
-    assert not [finding.line() for finding in findings if finding.verdict == "failed"]
-    skipped = {finding.check for finding in findings if finding.verdict == "skipped"}
-    assert skipped <= {"stress", "missing-ingredient"}
-    assert {finding.check for finding in findings} == {
-        "label",
-        *(check.name for check in conformance.CHECKS),
-    }
 
 
 def test_unknown_checks_and_elements_are_refused_before_compute():

@@ -13,6 +13,8 @@ from ase.calculators.emt import EMT
 source, target, how = [*sys.argv[1:], "well"][:3]
 atoms = ase.io.read(source)
 print(f"read {len(atoms)} atoms, charge {atoms.info['charge']}, spin {atoms.info['spin']}")
+if atoms.info["charge"] or atoms.info["spin"]:
+    sys.exit("EMT knows neither charge nor spin")
 atoms.calc = EMT()
 energy, forces, stress = (
     atoms.get_potential_energy(force_consistent=True),
