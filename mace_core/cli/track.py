@@ -32,6 +32,11 @@ def register(app: typer.Typer) -> None:
             print(_said(result))
         elif result["reason"] == "disabled":
             print("tracking is disabled")
+        else:  # a step's stderr goes into its log: the user is told here
+            print(
+                "MLflow is behind: this generation could not be written. Nothing is lost: "
+                f"`maceloop sync --config {config}` catches up"
+            )
 
     @app.command()
     def sync(
