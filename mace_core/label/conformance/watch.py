@@ -47,10 +47,18 @@ def watched(
         watcher.join()
 
 
+#: Open MPI's daemons, which a program starts beside itself and may outlive unharmed.
+_HELPERS = ("orted", "prted")
+
+
 def programs(worker: psutil.Process) -> list[psutil.Process]:
     """What the engine has started: the worker's descendants without its guard, a fork of it."""
     own = worker.cmdline()
-    return [child for child in worker.children(recursive=True) if child.cmdline() != own]
+    return [
+        child
+        for child in worker.children(recursive=True)
+        if child.cmdline() != own and child.name() not in _HELPERS
+    ]
 
 
 def left_running(scratch: Path) -> list[str]:

@@ -4,9 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ase.io
-import numpy as np
-
 PROGRAM = """
 import sys, time
 import ase.io
@@ -14,7 +11,7 @@ from ase.calculators.emt import EMT
 atoms = ase.io.read(sys.argv[1])
 atoms.calc = EMT()
 energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-time.sleep(0.3)
+time.sleep(1.0)
 labelled = atoms.copy()
 labelled.info["REF_energy"], labelled.arrays["REF_forces"] = energy, forces
 ase.io.write(sys.argv[2], labelled, format="extxyz")
@@ -23,6 +20,11 @@ source, target, *how = sys.argv[1:]
 code = subprocess.run([sys.executable, "-c", PROGRAM, source, target], check=False).returncode
 if code and "careless" not in how:
     sys.exit(f"the program ended with {code}")
+
+# Only now, so that the program, and not this script, is what runs when one of them is killed.
+import ase.io  # noqa: E402
+import numpy as np  # noqa: E402
+
 if not Path(target).exists():
     atoms = ase.io.read(source)
     atoms.info["REF_energy"] = 0.0

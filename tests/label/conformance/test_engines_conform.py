@@ -113,8 +113,8 @@ NO_SCF = {"ladder", "unconverged", "missing-ingredient"}
             "cp2k",
             CP2KLabeller(
                 basis="SZV-MOLOPT-SR-GTH",
-                cutoff=100,
-                rel_cutoff=30,
+                cutoff=200,
+                rel_cutoff=40,
                 electronic_temperature=3000,
                 kpts=[2, 2, 2],
             ),
