@@ -43,7 +43,7 @@ _SAID = {
 def outliers(frames: Sequence[Atoms], factor: float | None) -> list[dict[str, Any]]:
     """The ``quarantine`` of docs/contracts.md, in the order of the frames.
 
-    Energies are compared a atom, after the constant that they have in common (the median
+    Energies are compared per atom, after the constant that they have in common (the median
     difference, which a few wrong labels do not move).
 
     Args:
