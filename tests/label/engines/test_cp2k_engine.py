@@ -70,6 +70,16 @@ def test_labels_of_a_metal_are_derivatives_of_the_free_energy():
 
 
 @needs_cp2k
+def test_a_metal_may_be_spin_polarised():
+    frame, polarised = aluminium(), CP2KLabeller(**METAL, uks=True)
+    assert compute(polarised, frame).energy == pytest.approx(
+        compute(CP2KLabeller(**METAL), frame).energy, abs=1e-4
+    )
+    frame.info.update(charge=1, spin=1)
+    assert outcome(CP2KLabeller(**METAL), frame)[0] == "converged"
+
+
+@needs_cp2k
 def test_labels_of_a_radical_molecule_are_derivatives_of_the_energy():
     frame = canonical(Atoms("H2", [[0, 0, 0], [0.1, 0.2, 0.8]], info={"charge": 1, "spin": 1}))
     settings = CP2KLabeller(**CHEAP)
