@@ -99,7 +99,9 @@ class CP2KLabeller(LabellerBase):
         -1, ge=-1, description="empty orbitals for the smearing; -1: all that the basis gives"
     )
     uks: bool = Field(
-        False, description="spin-polarised even where spin is 0; frames with spin are so anyway"
+        False,
+        description="spin-polarised even where spin is 0 (with smearing: any moment that comes "
+        "out); frames with spin are so anyway",
     )
     box: float = Field(
         12.0, gt=0, description="Å; edge of the cube in which molecules and free atoms are computed"

@@ -76,7 +76,13 @@ def test_a_metal_may_be_spin_polarised():
         compute(CP2KLabeller(**METAL), frame).energy, abs=1e-4
     )
     frame.info.update(charge=1, spin=1)
-    assert outcome(CP2KLabeller(**METAL), frame)[0] == "converged"
+    at_gamma = CP2KLabeller(**METAL | {"kpts": None})
+    doublet = compute(at_gamma, frame).energy
+    frame.info["spin"] = 3
+    assert compute(at_gamma, frame).energy - doublet > 0.1
+    # Not by CP2K 2023.1; it would ignore the multiplicity if the moment were not fixed.
+    status, reason = outcome(CP2KLabeller(**METAL), frame)
+    assert status == "failed" and "fixed magnetic moments" in reason
 
 
 @needs_cp2k
