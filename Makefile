@@ -31,7 +31,7 @@ demo: $(VENV)
 # Engines that cannot be installed here are said; their tests are skipped, with the reason.
 test: lint
 	-@scripts/engines.sh espresso gpaw cp2k nwchem chromium
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster"
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster and not long"
 	$(MAKE) test-cluster
 
 test-cluster: $(VENV)
