@@ -119,7 +119,7 @@ NO_SCF = {"ladder", "unconverged", "missing-ingredient"}
                 kpts=[2, 2, 2],
             ),
             bulk("Al", cubic=True),
-            CRYSTAL | {"spin"},  # refused: no fixed moments with k-points
+            CRYSTAL | {"charge", "spin"},  # refused: no fixed moments with k-points
             long=True,
             needs=without("cp2k.psmp"),
         ),
