@@ -62,6 +62,25 @@ def sync_folder(folder: str | Path) -> None:
             os.close(fd)
 
 
+def move_aside(path: Path, folder: Path) -> Path:
+    """Move a JSON file into a folder, under its name and the first number that is free there.
+
+    Returns:
+        Where it lies now.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    _make_folder(folder)
+    number = 0
+    while (target := folder / f"{path.stem}.{number}.json").exists():
+        number += 1
+    os.replace(path, target)
+    sync_folder(folder)
+    sync_folder(path.parent)
+    return target
+
+
 def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return

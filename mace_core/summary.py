@@ -99,7 +99,7 @@ def best_generation(assessed: list[dict[str, Any]]) -> int | None:
 def text(summary: dict[str, Any]) -> str:
     """The closing lines of a run."""
     total, paths = summary["total"], summary["paths"]
-    withheld = f", {total['quarantined']} in quarantine" if total["quarantined"] else ""
+    doubted = f", {total['quarantined']} in quarantine" if total["quarantined"] else ""
     lines = [
         "",
         f"campaign {summary['campaign']} · {_HEADLINES[Outcome(summary['outcome'])]}",
@@ -108,7 +108,7 @@ def text(summary: dict[str, Any]) -> str:
         *_table(summary["generations"]),
         "",
         f"  {total['generations']} generations, {total['calls']} label calls "
-        f"({total['failed']} failed{withheld}), {_duration(total['seconds'])} of labelling",
+        f"({total['failed']} failed{doubted}), {_duration(total['seconds'])} of labelling",
     ]
     if paths["model"]:
         lines.append(f"  models       {paths['model']} (generation {summary['best_generation']})")

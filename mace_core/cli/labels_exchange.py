@@ -81,10 +81,10 @@ def add(labels: typer.Typer) -> None:
         """
         from mace_core.errors import UserError
         from mace_core.label.adopt import adopt
-        from mace_core.label.levels import id_of, level_of, stated_level
+        from mace_core.label.levels import level_of, stated_level
         from mace_core.label.shown import adopted_text
         from mace_core.label.store import LabelFolder
-        from mace_core.label.theory import describe, engine_version
+        from mace_core.label.theory import describe, engine_version, id_of
 
         if (config is None) == (not level):
             raise UserError(

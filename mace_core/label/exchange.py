@@ -20,10 +20,10 @@ from mace_core.conventions import (
 from mace_core.errors import UserError
 from mace_core.label.claims import Claims
 from mace_core.label.ledger import Filter, judged, levels, row_of
-from mace_core.label.levels import id_of
 from mace_core.label.notes import Notes
 from mace_core.label.record import Record
 from mace_core.label.store import LabelFolder
+from mace_core.label.theory import id_of
 from mace_core.storage import read_json, write_json
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from mace_core.frames import frame_id as id_of_frame
-from mace_core.label.levels import id_of
 from mace_core.label.record import Record
 from mace_core.label.store import LabelFolder
+from mace_core.label.theory import id_of
 from mace_core.storage import read_json
 
 

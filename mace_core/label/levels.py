@@ -7,7 +7,7 @@ from typing import Any, get_args
 from mace_core.config.labellers import Labeller, LabellerBase
 from mace_core.conventions import THEORY_FORMAT
 from mace_core.errors import UserError
-from mace_core.storage import read_json, sha256_json
+from mace_core.storage import read_json
 
 #: ``engine`` of a level that somebody stated: nothing here can compute at it.
 STATED = "stated"
@@ -31,11 +31,6 @@ def stated_level(words: str) -> dict[str, Any]:
             mend='say what the labels were computed with, e.g. --level "PBE/def2-SVP, ORCA 5"',
         )
     return {"format": THEORY_FORMAT, "engine": STATED, "versions": {}, "settings": {"level": level}}
-
-
-def id_of(theory: dict[str, Any]) -> str:
-    """The theory id of what a ``theory.json`` says."""
-    return sha256_json(theory)[:16]
 
 
 def level_of(theory: dict[str, Any]) -> str:

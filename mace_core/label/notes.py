@@ -7,14 +7,13 @@ everybody else who looks at the store.
 """
 
 import getpass
-import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mace_core.storage import read_json, sync_folder, write_json
+from mace_core.storage import move_aside, read_json, write_json
 
 
 class Notes:
@@ -56,17 +55,10 @@ class Notes:
         Returns:
             Whether there was one.
         """
-        folder = self.folder / "withdrawn"
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 0
-        while (target := folder / f"{frame_id}.{number}.json").exists():
-            number += 1
         try:
-            os.replace(self.path(frame_id), target)
+            move_aside(self.path(frame_id), self.folder / "withdrawn")
         except FileNotFoundError:
             return False
-        sync_folder(folder)
-        sync_folder(self.folder)
         return True
 
     def withdrawn(self, frame_id: str) -> list[dict[str, Any]]:

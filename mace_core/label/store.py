@@ -12,7 +12,7 @@ from mace_core.label.notes import Notes
 from mace_core.label.record import Record
 from mace_core.label.sanity import doubt
 from mace_core.label.theory import describe, theory_id
-from mace_core.storage import read_json, sync_folder, write_json
+from mace_core.storage import move_aside, read_json, write_json
 
 __all__ = ["LabelFolder", "LabelStore", "Record"]
 
@@ -122,7 +122,7 @@ class LabelFolder:
             except FileNotFoundError:
                 continue
             except ValueError:
-                moved.append(self._move(path))
+                moved.append(move_aside(path, self.folder / "damaged"))
         return moved
 
     def frame_ids(self) -> list[str]:
@@ -161,17 +161,6 @@ class LabelFolder:
                 "lies under another name"
             )
         return record
-
-    def _move(self, path: Path) -> Path:
-        folder = self.folder / "damaged"
-        folder.mkdir(exist_ok=True)
-        number = 0
-        while (target := folder / f"{path.stem}.{number}.json").exists():
-            number += 1
-        os.replace(path, target)
-        sync_folder(folder)
-        sync_folder(self.folder)
-        return target
 
 
 class LabelStore(LabelFolder):

@@ -18,7 +18,12 @@ def theory_id(settings: LabellerBase) -> str:
     Raises:
         UserError: the engine's package is not installed.
     """
-    return sha256_json(describe(settings))[:16]
+    return id_of(describe(settings))
+
+
+def id_of(theory: dict[str, Any]) -> str:
+    """The id of the level of theory that a ``theory.json`` describes."""
+    return sha256_json(theory)[:16]
 
 
 def describe(settings: LabellerBase) -> dict[str, Any]:

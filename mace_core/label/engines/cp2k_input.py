@@ -70,16 +70,17 @@ def potential_of(s: CP2KLabeller, element: str) -> str | None:
 def _dft(s: CP2KLabeller, frame: Atoms, cell: np.ndarray, rung: str) -> Section:
     periodic = bool(frame.pbc.all())
     spin = frame.info["spin"]
+    polarised = bool(spin or s.uks)
     dft: Section = {
         # Links to the files, made by the engine.
         "BASIS_SET_FILE_NAME": [f"basis_{n}" for n in range(len(s.basis_files))],
         "POTENTIAL_FILE_NAME": "potentials",
         "CHARGE": frame.info["charge"],
         "MULTIPLICITY": spin + 1,
-        "UKS": "ON" if spin or s.uks else "OFF",
+        "UKS": "ON" if polarised else "OFF",
         "MGRID": {"CUTOFF": f"[Ry] {s.cutoff}", "REL_CUTOFF": f"[Ry] {s.rel_cutoff}"},
         "QS": {"METHOD": "GPW", "EPS_DEFAULT": s.eps_default},
-        "SCF": _scf(s, rung, spin),
+        "SCF": _scf(s, rung, polarised, spin),
         "XC": _xc(s),
     }
     if not periodic:
@@ -92,7 +93,7 @@ def _dft(s: CP2KLabeller, frame: Atoms, cell: np.ndarray, rung: str) -> Section:
     return dft
 
 
-def _scf(s: CP2KLabeller, rung: str, spin: int) -> Section:
+def _scf(s: CP2KLabeller, rung: str, polarised: bool, spin: int) -> Section:
     """The way to the solution: the only part that differs from rung to rung."""
     scf: Section = {"SCF_GUESS": "ATOMIC", "EPS_SCF": s.eps_scf, "PRINT": {"RESTART OFF": {}}}
     if "diagonalization" not in rungs(s) or rung == "diagonalization":
@@ -107,7 +108,7 @@ def _scf(s: CP2KLabeller, rung: str, spin: int) -> Section:
         scf["MIXING ON"] = {"ALPHA": alpha, **mixing}
         if s.electronic_temperature:
             # One number for each spin: CP2K 2023.1 dies of -1 for both together.
-            scf["ADDED_MOS"] = f"{s.added_mos} {s.added_mos}" if spin or s.uks else s.added_mos
+            scf["ADDED_MOS"] = f"{s.added_mos} {s.added_mos}" if polarised else s.added_mos
             temperature = f"[K] {s.electronic_temperature}"
             smear = {"METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": temperature}
             # Otherwise smearing lets the spins find their own balance: MULTIPLICITY is ignored.
