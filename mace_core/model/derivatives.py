@@ -26,10 +26,18 @@ def forces(gradient: torch.Tensor, edge_index: torch.Tensor, n_atoms: int) -> to
 
 def stress(gradient: torch.Tensor, vectors: torch.Tensor, graph: Graph) -> torch.Tensor:
     """[n_frames, 3, 3] eV/Å³; exactly 0 for frames that are not periodic in all directions."""
+    return stress_of(virial(gradient, vectors, graph), graph)
+
+
+def virial(gradient: torch.Tensor, vectors: torch.Tensor, graph: Graph) -> torch.Tensor:
+    """Σ_ij r_ij ⊗ D_ij of each frame, [n_frames, 3, 3] eV."""
     receivers = graph.edge_index[0]
     per_edge = vectors.unsqueeze(2) * gradient.unsqueeze(1)
-    virial = gradient.new_zeros(graph.n_frames, 3, 3).index_add(
-        0, graph.frame.index_select(0, receivers), per_edge
-    )
+    zero = gradient.new_zeros(graph.n_frames, 3, 3)
+    return zero.index_add(0, graph.frame.index_select(0, receivers), per_edge)
+
+
+def stress_of(virial: torch.Tensor, graph: Graph) -> torch.Tensor:
+    """:func:`stress` from virials [n_frames, 3, 3] eV."""
     symmetric = (virial + virial.transpose(1, 2)) / 2
     return symmetric / graph.volume().to(symmetric.dtype).view(-1, 1, 1)

@@ -39,7 +39,7 @@ import torch
 
 from mace_core.config.sections import Model
 from mace_core.errors import UserError
-from mace_core.model import derivatives
+from mace_core.model import derivatives, whole
 from mace_core.model.angular import spherical_harmonics
 from mace_core.model.embedding import NodeEmbedding
 from mace_core.model.graph import Graph
@@ -174,6 +174,10 @@ class MACE(torch.nn.Module):
         Raises:
             UserError: a frame names no head and the model has no default one.
         """
+        native = whole.native_for(self, graph)
+        if native is not None:
+            with torch.set_grad_enabled(training):
+                return self._at_once(native, graph, forces, stress, training)
         head = head_of_atoms(graph, self.heads, self.default_head)
         with torch.set_grad_enabled(training or forces or stress):
             vectors = graph.vectors().detach()
@@ -200,6 +204,27 @@ class MACE(torch.nn.Module):
                     sigma = derivatives.stress(D, vectors.detach(), graph)
         if not training:
             energy, node_energy = energy.detach(), node_energy.detach()
+        return Output(energy, node_energy, F, sigma)
+
+    def _at_once(self, native, graph: Graph, forces: bool, stress: bool, training: bool) -> Output:
+        """The same by one native operation; the repulsion, which has no weights, is added."""
+        energy, node_energy, F, virial = whole.predict(
+            native, self, graph, forces, stress, training
+        )
+        if self.pair_repulsion is not None:
+            with torch.enable_grad():
+                vectors = graph.vectors().detach().requires_grad_()
+                r = torch.linalg.vector_norm(vectors, dim=1)
+                of_atoms = self.pair_repulsion(r, graph.species, graph.edge_index)
+                of_atoms = self.scale_shift.scale * of_atoms
+                D = derivatives.edge_gradient(of_atoms, vectors, training=False)
+            node_energy = node_energy + of_atoms.detach()
+            energy = energy.index_add(0, graph.frame, of_atoms.detach().double())
+            if forces:
+                F = F + derivatives.forces(D, graph.edge_index, graph.n_atoms)
+            if stress:
+                virial = virial + derivatives.virial(D, vectors.detach(), graph)
+        sigma = derivatives.stress_of(virial, graph) if stress else None
         return Output(energy, node_energy, F, sigma)
 
     def features(self, graph: Graph, vectors: torch.Tensor) -> list[torch.Tensor]:

@@ -19,7 +19,15 @@ class LinearReadout(torch.nn.Module):
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         """[n_atoms, D, C] → [n_atoms, n_heads]; reads l = 0 only."""
-        return radial_mlp(h[:, 0], [self.weight], [len(self.weight) ** -0.5])
+        return radial_mlp(h[:, 0], self.weights(), self.factors())
+
+    def weights(self) -> list[torch.Tensor]:
+        """As :func:`radial_mlp` takes them."""
+        return [self.weight]
+
+    def factors(self) -> list[float]:
+        """By which the weights are multiplied."""
+        return [len(self.weight) ** -0.5]
 
 
 class MLPReadout(torch.nn.Module):
@@ -44,10 +52,18 @@ class MLPReadout(torch.nn.Module):
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         """[n_atoms, D, C] → [n_atoms, n_heads]; reads l = 0 only."""
-        factors = len(self.weight_1) ** -0.5, SILU_FACTOR * len(self.weight_2) ** -0.5
+        factors = self.factors()
         if self.n_heads == 1:
-            return radial_mlp(h[:, 0], [self.weight_1, self.weight_2], factors)
+            return radial_mlp(h[:, 0], self.weights(), factors)
         hidden = torch.nn.functional.silu(h[:, 0] @ (self.weight_1 * factors[0]))
         weight = self.weight_2 * factors[1]
         own = weight.unflatten(0, (self.n_heads, -1)).diagonal(dim1=0, dim2=2)  # [H, n_heads]
         return torch.einsum("nhu,uh->nh", hidden.unflatten(1, (self.n_heads, -1)), own)
+
+    def weights(self) -> list[torch.Tensor]:
+        """As :func:`radial_mlp` takes them where there is one head."""
+        return [self.weight_1, self.weight_2]
+
+    def factors(self) -> list[float]:
+        """By which the weights are multiplied."""
+        return [len(self.weight_1) ** -0.5, SILU_FACTOR * len(self.weight_2) ** -0.5]

@@ -1,46 +1,12 @@
 // The operations of training with their first and second derivatives, for float and double.
 // mace_core/ops/native.py opens them; arrays are C-contiguous, null stands for None.
-#include "training_a_basis.h"
-#include "training_b_basis.h"
-#include "training_bessel.h"
-#include "training_harmonics.h"
-#include "training_linear.h"
-#include "training_mlp.h"
+#include "training_model.h"
 #include "training_step.h"
-
-namespace maceloop::training {
-
-template <class T>
-void a_basis(const ATables<T>& tables, const EdgeList& edges, int64_t channels,
-             const AOperands<T>& in, const AResults<T>& out) {
-  ABasis<T> kernel(tables, edges, in, out, channels);
-  over_channels<T>(channels, kernel);
-}
-
-template <class T, int H>
-void b_basis(const BTables& tables, int64_t n_elements, const int64_t* counts, int64_t channels,
-             const BOperands<T>& in, const BResults<T>& out) {
-  BBasis<T, H> kernel(tables, n_elements, counts, channels, in, out);
-  over_channels<T>(channels, kernel);
-}
-
-template <class T>
-void any_b_basis(const BTables& tables, int64_t n_elements, const int64_t* counts,
-                 int64_t channels, const BOperands<T>& in, const BResults<T>& out) {
-  switch (tables.n_head_variables) {
-    case 0: return b_basis<T, 0>(tables, n_elements, counts, channels, in, out);
-    case 1: return b_basis<T, 1>(tables, n_elements, counts, channels, in, out);
-    case 2: return b_basis<T, 2>(tables, n_elements, counts, channels, in, out);
-    case 3: return b_basis<T, 3>(tables, n_elements, counts, channels, in, out);
-  }
-}
-
-}  // namespace maceloop::training
 
 namespace t = maceloop::training;
 
 // To be counted up with every change of a function's arguments; mace_core/ops/backend.py knows it.
-MACELOOP_API int maceloop_training_interface() { return 4; }
+MACELOOP_API int maceloop_training_interface() { return 5; }
 
 #define MACELOOP_TRAINING(T, NAME)                                                               \
   MACELOOP_API void maceloop_a_basis_##NAME(                                                     \
@@ -102,7 +68,23 @@ MACELOOP_API int maceloop_training_interface() { return 4; }
       int64_t n_groups, const int64_t* groups, const t::AdamSettings* settings,                  \
       const t::Weight<T>* weights, double max_norm, double follow) {                             \
     t::weight_step<T>(n_groups, groups, settings, weights, max_norm, follow);                    \
-  }
+  }                                                                                              \
+  MACELOOP_API t::Pass<T>* maceloop_model_forward_##NAME(                                        \
+      const t::ModelShape<T>* shape, const t::Frames<T>* frames, const T* const* weights,        \
+      const double* E0, double scale, double shift, double* energy, double* node_energy,         \
+      T* forces, T* virial, int64_t keep) {                                                      \
+    auto pass = std::make_unique<t::Pass<T>>(*shape, *frames, weights,                           \
+                                             t::Zero{E0, scale, shift});                         \
+    pass->energies(energy, node_energy);                                                         \
+    if (forces || virial) pass->gradient(forces, virial);                                        \
+    return keep ? pass.release() : nullptr;                                                      \
+  }                                                                                              \
+  MACELOOP_API void maceloop_model_backward_##NAME(                                              \
+      const t::Pass<T>* pass, const double* of_energy, const double* of_node_energy,             \
+      const T* of_forces, const T* of_virial, T* const* of_weights) {                            \
+    pass->backward(of_energy, of_node_energy, of_forces, of_virial, of_weights);                 \
+  }                                                                                              \
+  MACELOOP_API void maceloop_model_free_##NAME(t::Pass<T>* pass) { delete pass; }
 
 MACELOOP_TRAINING(float, f32)
 MACELOOP_TRAINING(double, f64)

@@ -47,10 +47,12 @@ struct AOperands {
   const T *dh, *dY, *dR;
 };
 
-// Gradients with respect to h, Y, R, g; null where not wanted.
+// Gradients with respect to h, Y, R, g; null where not wanted. Those of h, Y and R are added to what
+// is there, or replace it.
 template <class T>
 struct AResults {
   T *h, *Y, *R, *g;
+  bool add = false;
 };
 
 template <class T>
@@ -61,6 +63,7 @@ class ABasis {
       : t(tables), e(edges), C(channels), in(in), out(out),
         y_of_edges(t.n_y * E), c_Y(t.n_k * E), c_dY(t.n_k * E), rows(t.n_rows * 4 * E),
         products_Y(S * t.n_q * 4 * E), products_dY(S * t.n_q * 4 * E), dots(t.n_k * E) {
+    if (out.add) return;
     // What is added up below.
     if (out.h) std::fill_n(out.h, e.n_atoms * t.n_h * C, T(0));
     if (out.Y) std::fill_n(out.Y, e.first[e.n_atoms] * t.n_y, T(0));
@@ -218,7 +221,7 @@ class ABasis {
     const T* const dR = differential ? in.dR + radial : nullptr;
     T* const of_h = out.h ? out.h + sender : nullptr;
     T* const of_R = out.R ? out.R + radial : nullptr;
-    const bool add = e.radial;
+    const bool add = e.radial || out.add;
     const T *const c_Y = this->c_Y + place, *const c_dY = this->c_dY + place;
     const int32_t *const path_q = t.path_q, *const path_a = t.path_a, *const q_first = t.q_first;
     const int32_t *const q_k = t.q_k, *const q_row = t.q_row;

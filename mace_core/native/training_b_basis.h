@@ -25,10 +25,11 @@ struct BOperands {
   const T* v;  // direction in which the derivative with respect to A is differentiated, or null
 };
 
-// Gradients; null where not wanted.
+// Gradients; null where not wanted. Those of A and W are added to what is there, or replace it.
 template <class T>
 struct BResults {
   T *A, *W, *g;
+  bool add = false;
 };
 
 template <class T, int H>
@@ -39,7 +40,7 @@ class BBasis {
       : t(tables), n_elements(n_elements), counts(counts), C(channels), in(in), out(out),
         x(t.n_variables + 1), dx(t.n_variables + 1), of_x(t.n_variables + 1), g(t.n_outputs),
         of_g(t.n_outputs) {
-    if (out.W) std::fill_n(out.W, n_elements * t.n_terms * C, T(0));
+    if (out.W && !out.add) std::fill_n(out.W, n_elements * t.n_terms * C, T(0));
   }
 
   template <class L, int N>
@@ -113,7 +114,9 @@ class BBasis {
     read<L>(x, in.A, t.n_variables, 1, 1, atom, m, c);
     if (directional) read<L>(dx, in.v, t.n_variables, 1, 0, atom, m, c);
     if (in.g) read<L>(g, in.g, t.n_outputs, 0, 0, atom, m, c);
-    if (out.A)
+    if (out.A && out.add)
+      read<L>(of_x, out.A, t.n_variables, 1, 0, atom, m, c);
+    else if (out.A)
       for (int64_t v = 0; v <= t.n_variables; ++v)
         for (int j = 0; j < M; ++j) of_x.template set<L>(v, j, V{});
     for (int64_t o = 0; o < t.n_outputs; ++o) output<L, directional>(o, W, of_W);

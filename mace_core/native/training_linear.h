@@ -37,9 +37,10 @@ void over_matrices(const LinearShape& s, F&& f) {
   }
 }
 
+// With `add`, results are added to what is there.
 template <class T>
-void linear_forward(const LinearShape& s, const T* x, const T* W, T* y) {
-  if (s.sparse_out) std::fill_n(y, s.atoms * s.rows_out * s.channels_out, T(0));
+void linear_forward(const LinearShape& s, const T* x, const T* W, T* y, bool add = false) {
+  if (s.sparse_out && !add) std::fill_n(y, s.atoms * s.rows_out * s.channels_out, T(0));
   over_matrices(s, [&](int64_t atom, int64_t n, int64_t place, double factor, int64_t K,
                        int64_t row_in, int64_t row_out, int64_t ms) {
     Packed<T> packed(K, s.channels_out);
@@ -47,14 +48,14 @@ void linear_forward(const LinearShape& s, const T* x, const T* W, T* y) {
     const int64_t ldx = s.rows_in * s.channels_in, ldy = s.rows_out * s.channels_out;
     for (int64_t m = 0; m < ms; ++m)
       multiply<T>(n, x + atom * ldx + row_in * s.channels_in + m * K, ldx, packed,
-                  y + atom * ldy + (row_out + m) * s.channels_out, ldy);
+                  y + atom * ldy + (row_out + m) * s.channels_out, ldy, add);
   });
 }
 
 // The gradient with respect to x.
 template <class T>
-void linear_backward(const LinearShape& s, const T* g, const T* W, T* of_x) {
-  if (s.sparse_in) std::fill_n(of_x, s.atoms * s.rows_in * s.channels_in, T(0));
+void linear_backward(const LinearShape& s, const T* g, const T* W, T* of_x, bool add = false) {
+  if (s.sparse_in && !add) std::fill_n(of_x, s.atoms * s.rows_in * s.channels_in, T(0));
   over_matrices(s, [&](int64_t atom, int64_t n, int64_t place, double factor, int64_t K,
                        int64_t row_in, int64_t row_out, int64_t ms) {
     Packed<T> packed(s.channels_out, K);
@@ -62,22 +63,28 @@ void linear_backward(const LinearShape& s, const T* g, const T* W, T* of_x) {
     const int64_t ldx = s.rows_in * s.channels_in, ldy = s.rows_out * s.channels_out;
     for (int64_t m = 0; m < ms; ++m)
       multiply<T>(n, g + atom * ldy + (row_out + m) * s.channels_out, ldy, packed,
-                  of_x + atom * ldx + row_in * s.channels_in + m * K, ldx);
+                  of_x + atom * ldx + row_in * s.channels_in + m * K, ldx, add);
   });
 }
 
-// The gradient with respect to W.
+// The gradient with respect to W; of two such maps with the same W, if more_g is not null.
 template <class T>
-void linear_weights(const LinearShape& s, const T* x, const T* g, T* of_W) {
+void linear_weights(const LinearShape& s, const T* x, const T* g, T* of_W,
+                    const T* more_x = nullptr, const T* more_g = nullptr) {
   std::fill_n(of_W, s.size, T(0));
   over_matrices(s, [&](int64_t atom, int64_t n, int64_t place, double factor, int64_t K,
                        int64_t row_in, int64_t row_out, int64_t ms) {
     const int64_t ldx = s.rows_in * s.channels_in, ldy = s.rows_out * s.channels_out;
-    for (int64_t m = 0; m < ms; ++m)
-      multiply_transposed<T>(n, K, s.channels_out,
-                             x + atom * ldx + row_in * s.channels_in + m * K, ldx,
-                             g + atom * ldy + (row_out + m) * s.channels_out, ldy, of_W + place,
+    const int64_t from = atom * ldx + row_in * s.channels_in;
+    const int64_t to = atom * ldy + row_out * s.channels_out;
+    for (int64_t m = 0; m < ms; ++m) {
+      const int64_t row_x = from + m * K, row_g = to + m * s.channels_out;
+      multiply_transposed<T>(n, K, s.channels_out, x + row_x, ldx, g + row_g, ldy, of_W + place,
                              s.channels_out);
+      if (more_g)
+        multiply_transposed<T>(n, K, s.channels_out, more_x + row_x, ldx, more_g + row_g, ldy,
+                               of_W + place, s.channels_out);
+    }
     for (int64_t i = 0; i < K * s.channels_out; ++i) of_W[place + i] *= T(factor);
   });
 }

@@ -150,15 +150,17 @@ void mlp_forward(const MLPShape<T>& s, int64_t n, const T* x, T* z, T* sigma, T*
 
 // From the cotangent g of the result, and that of z where the hidden values are used elsewhere: b
 // and, where not null, the gradients with respect to x and to the weights. g or of_z may be null.
+// With `begun`, the gradients of the weights go on from an mlp_double_backward that `goes_on`.
 template <class T>
 void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* sigma,
-                  const T* g, const T* of_z, T* b, T* of_x, T* const* of_weights) {
+                  const T* g, const T* of_z, T* b, T* of_x, T* const* of_weights,
+                  bool begun = false) {
   MLP<T> net(s, n, s.weights, true);
   const Hidden<const T> values{z, net.hidden}, sigmas{sigma, net.hidden}, others{of_z, net.hidden};
   const Hidden<T> kept{b, net.hidden};
   const int64_t size = kMLPRows * net.widest + 64, L = net.L, out = s.widths[L];
   Buffer<T> pre_0(size), pre_1(size), y(size);
-  clear_weights(s, of_weights);
+  if (!begun) clear_weights(s, of_weights);
   for (int64_t row = 0; row < n; row += kMLPRows) {
     const int64_t m = std::min(kMLPRows, n - row);
     const T* up = g ? g + row * out : nullptr;  // cotangent of z_l
@@ -197,7 +199,7 @@ void mlp_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const
 template <class T>
 void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z, const T* sigma,
                          const T* g, const T* b, const T* u, const T* const* Q, T* of_g, T* of_x,
-                         T* of_z, T* const* of_weights) {
+                         T* of_z, T* const* of_weights, bool goes_on = false) {
   MLP<T> net(s, n, s.weights, false);
   std::unique_ptr<MLP<T>> net_Q, back_Q;
   if (Q) {
@@ -250,7 +252,7 @@ void mlp_double_backward(const MLPShape<T>& s, int64_t n, const T* x, const T* z
       dbelow = dy;
     }
   }
-  scale_weights(s, of_weights);
+  if (!goes_on) scale_weights(s, of_weights);
 }
 
 }  // namespace maceloop::training

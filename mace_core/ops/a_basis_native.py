@@ -74,7 +74,7 @@ class ABasisGradient(Gradient):
 def _call(ctx, h, Y, R, *others) -> None:
     edges = ctx.edges
     ctx.run(
-        _tables(_lmax(h.shape[1]), _lmax(Y.shape[1]), h.dtype).address,
+        tables(_lmax(h.shape[1]), _lmax(Y.shape[1]), h.dtype).address,
         edges.n_atoms,
         len(R),
         *pointers(edges.first, edges.senders, edges.pair),
@@ -98,7 +98,7 @@ def _paths(lmax_in: int, max_ell: int) -> Paths:
 
 
 @functools.cache
-def _tables(lmax_in: int, max_ell: int, dtype: torch.dtype) -> Struct:
+def tables(lmax_in: int, max_ell: int, dtype: torch.dtype) -> Struct:
     """``ATables``: each coupling k joins a pair q = (path, m1) and a row, by a sum over Y."""
     paths = _paths(lmax_in, max_ell).paths
     rows = sorted((l3, m3, p) for p, (_, _, l3) in enumerate(paths) for m3 in range(2 * l3 + 1))

@@ -28,7 +28,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
 #: That of the functions in training.cpp which this file calls.
-INTERFACE = 4
+INTERFACE = 5
 
 #: Arguments of each function: p a pointer, i an integer, d a double.
 _FUNCTIONS = {
@@ -44,7 +44,12 @@ _FUNCTIONS = {
     "linear_backward": "pppp",
     "linear_weights": "pppp",
     "weight_step": "ipppdd",
+    "model_forward": "pppp" + "dd" + "pppp" + "i",
+    "model_backward": "p" + "pppp" + "p",
+    "model_free": "p",
 }
+#: Those that return a pointer.
+_MAKERS = {"model_forward"}
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
 
@@ -65,7 +70,8 @@ class Kernels:
         kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
         for name, arguments in _FUNCTIONS.items():
             function = getattr(dll, f"maceloop_{name}_{_SUFFIX[dtype]}")
-            function.argtypes, function.restype = [kinds[a] for a in arguments], None
+            function.argtypes = [kinds[a] for a in arguments]
+            function.restype = ctypes.c_void_p if name in _MAKERS else None
             setattr(self, name, function)
 
 

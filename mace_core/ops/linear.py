@@ -104,15 +104,15 @@ class LinearMap:
             parts.append(x.new_zeros(len(x), missing, self.channels_out))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def _shape(self, x: torch.Tensor, counts: tuple[int, ...]) -> Struct:
-        """``LinearShape``."""
-        key = x.shape[1], counts
+    def shape(self, rows: int, counts: tuple[int, ...]) -> Struct:
+        """``LinearShape`` for features of so many rows, and atoms of each element."""
+        key = rows, counts
         found = self._shapes.get(key)
         if found is None:
             rows_read, rows_made = sum(self.rows_of_l), len(self.paths_of_l) ** 2
             complete = self.n_rows == rows_made and all(self.paths_of_l)
             sizes = [len(counts), len(self.paths_of_l), self.channels_in, self.channels_out]
-            sizes += [x.shape[1], self.n_rows, x.shape[1] > rows_read, not complete]
+            sizes += [rows, self.n_rows, rows > rows_read, not complete]
             sizes += [sum(counts), self.size]
             arrays = [np.array(counts, dtype=np.int64), self._paths, self._place, self._factors]
             if len(self._shapes) > 4096:
@@ -127,7 +127,7 @@ class _Linear(torch.autograd.Function):
         x, weight = contiguous(x, weight)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight)
-        ctx.kernels, ctx.shape = kernels(x, weight), linear._shape(x, counts)
+        ctx.kernels, ctx.shape = kernels(x, weight), linear.shape(x.shape[1], counts)
         ctx.size = len(x), linear.n_rows, linear.channels_out
         y = x.new_empty(ctx.size)
         ctx.kernels.linear_forward(ctx.shape.address, *pointers(x, weight, y))

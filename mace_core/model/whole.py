@@ -1,0 +1,134 @@
+"""Which models run as one native operation, and what that is told of them.
+
+What a training step does is then two calls (:mod:`mace_core.ops.whole_model`). The modules of the
+model say the same operation by operation, for all other models and back ends.
+"""
+
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from mace_core.model.graph import Graph
+from mace_core.ops import a_basis_native
+from mace_core.ops.b_basis import NEGLIGIBLE
+from mace_core.ops.backend import Kernels, kernels
+from mace_core.ops.coupling import dim
+from mace_core.ops.harmonics import MAX_ELL
+from mace_core.ops.paths import Paths
+from mace_core.ops.whole_model import Frames, Layer, Shape, WholeModel, Zero, evaluate
+
+_shapes: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def native_for(model: torch.nn.Module, graph: Graph) -> Kernels | None:
+    """The kernels, if the model is of the kind that they evaluate as a whole.
+
+    That is: one head, Bessel functions of the distance itself, and messages over their mean number.
+    """
+    if (
+        len(model.heads) > 1
+        or model.radial_basis.bessel is None
+        or not 0 < model.architecture.max_ell <= MAX_ELL
+        or any(interaction.density is not None for interaction in model.interactions)
+        or any(product.basis.tables is None for product in model.products)
+    ):
+        return None
+    return kernels(graph.positions, graph.unit_shifts, graph.cell, *weights(model))
+
+
+def predict(
+    native: Kernels,
+    model: torch.nn.Module,
+    graph: Graph,
+    forces: bool,
+    stress: bool,
+    training: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Energies of frames and of atoms without pair repulsion, forces, virials.
+
+    Args:
+        native: as :func:`native_for` gives it.
+        model: a MACE.
+        graph: frames.
+        forces: wanted, else None.
+        stress: virials wanted, else None.
+        training: the results can be differentiated by the model's weights, once.
+    """
+    which = forces, stress
+    if training:
+        return WholeModel.apply(native, *inputs(model, graph), which, *weights(model))
+    own = [w.detach().contiguous() for w in weights(model)]
+    return evaluate(native, *inputs(model, graph), which, own)[0]
+
+
+def inputs(model: torch.nn.Module, graph: Graph) -> tuple[Shape, Frames, Zero]:
+    """What :class:`WholeModel` takes beside the weights."""
+    frames = Frames(
+        graph.positions.detach(),
+        graph.species,
+        graph.edge_index,
+        graph.unit_shifts,
+        graph.cell,
+        graph.frame,
+        graph.reverse,
+    )
+    scale, shift = model.scale_shift.scale.item(), model.scale_shift.shift.item()
+    return _shape(model), frames, Zero(model.E0, scale, shift)
+
+
+def weights(model: torch.nn.Module) -> list[torch.Tensor]:
+    """All weights in the order of :class:`WholeModel`."""
+    found = [model.node_embedding.weight]
+    for interaction, product, readout in zip(
+        model.interactions, model.products, model.readouts, strict=True
+    ):
+        maps = interaction.linear_up, interaction.linear, interaction.skip, product.linear
+        found += [linear.weight for linear in maps]
+        found += [*interaction.radial_MLP.weights, *readout.weights(), *product.weights.values()]
+    return found
+
+
+def _shape(model: torch.nn.Module) -> Shape:
+    dtype = model.node_embedding.weight.dtype
+    shapes = _shapes.setdefault(model, {})
+    if dtype not in shapes:
+        max_ell, channels = model.architecture.max_ell, model.architecture.num_channels
+        shapes[dtype] = Shape(
+            [_layer(t, model, dtype) for t in range(len(model.interactions))],
+            len(model.elements),
+            channels,
+            max_ell,
+            tuple(model.radial_basis.bessel),
+            dtype,
+        )
+    return shapes[dtype]
+
+
+def _layer(t: int, model: torch.nn.Module, dtype: torch.dtype) -> Layer:
+    interaction, product, readout = model.interactions[t], model.products[t], model.readouts[t]
+    max_ell = model.architecture.max_ell
+    lmax_in = interaction.n_l1 - 1
+    rows = dim(lmax_in), dim(max_ell), product.basis.n_outputs
+    columns = product.columns.double().cpu().numpy()
+    one, elements = (0,), (0,) * len(model.elements)
+    return Layer(
+        rows=rows,
+        residual=interaction.residual,
+        a_basis=a_basis_native.tables(lmax_in, max_ell, dtype),
+        b_basis=product.basis.tables,
+        columns=np.where(np.abs(columns) > NEGLIGIBLE, columns, 0.0),
+        product_paths=[w.shape[1] for w in product.weights.values()],
+        maps=(
+            interaction.linear_up.map.shape(rows[0], one),
+            interaction.linear.map.shape(len(Paths.build(lmax_in, max_ell).rows), one),
+            interaction.skip.map.shape(rows[0] if interaction.residual else rows[1], elements),
+            product.linear.map.shape(rows[2], one),
+        ),
+        radial=(_widths(interaction.radial_MLP.weights), interaction.radial_MLP.factors),
+        readout=(_widths(readout.weights()), readout.factors()),
+    )
+
+
+def _widths(weights) -> list[int]:
+    return [len(weights[0]), *(w.shape[1] for w in weights)]
