@@ -1,5 +1,5 @@
 // The operations of training with their first and second derivatives, for float and double.
-// mace_core/ops/native.py opens them; arrays are C-contiguous, null stands for None.
+// mace_core/ops/backend.py opens them; arrays are C-contiguous, null stands for None.
 #include "training_model.h"
 #include "training_step.h"
 
