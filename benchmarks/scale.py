@@ -31,16 +31,20 @@ from mace_core.storage import write_json, write_text
 REPOSITORY = Path(__file__).parents[1]
 
 
-def show_steps(sizes: list[int], plot: Path | None) -> None:
+def show_steps(sizes: list[int], save: Path | None, plot: Path | None) -> None:
     """CPU seconds and memory of each step by frames, and the exponent that they grow with."""
-    columns = []
+    measured = json.loads(save.read_text()) if save and save.exists() else {}
     for n in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, Path(__file__).with_name("scale_steps.py"), str(n)]
-            done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True)
-        columns.append(json.loads(done.stdout))
-        total = sum(columns[-1]["seconds"].values())
+        if str(n) not in measured:
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, Path(__file__).with_name("scale_steps.py"), str(n)]
+                done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True)
+            measured[str(n)] = json.loads(done.stdout)
+            if save:
+                write_json(save, measured)
+        total = sum(measured[str(n)]["seconds"].values())
         print(f"{n} frames: {total:.0f} s of CPU", file=sys.stderr, flush=True)
+    columns = [measured[str(n)] for n in sizes]
     curves = {name: [c["seconds"][name] for c in columns] for name in columns[0]["seconds"]}
     print(f"{'step, CPU s':40}" + "".join(f"{n:>9}" for n in sizes) + f"{'exponent':>10}{'MB':>8}")
     for name, curve in curves.items():
@@ -171,6 +175,7 @@ def main() -> None:
     what = parser.add_subparsers(dest="what", required=True)
     sizes = what.add_parser("steps")
     sizes.add_argument("frames", nargs="*", type=int, default=[1250, 2500, 5000, 10000])
+    sizes.add_argument("--save", type=Path, help="JSON of the sizes done: they are not run again")
     sizes.add_argument("--plot", type=Path, help="a PNG of the table")
     flow = what.add_parser("workflow")
     flow.add_argument("generations", type=int)
@@ -179,7 +184,7 @@ def main() -> None:
     what.add_parser("distances")
     args = parser.parse_args()
     if args.what == "steps":
-        show_steps(sorted(args.frames), args.plot)
+        show_steps(sorted(args.frames), args.save, args.plot)
     elif args.what == "distances":
         show_distances()
     else:

@@ -83,7 +83,9 @@ class Clock:
         began = cpu()
         with contextlib.redirect_stdout(io.StringIO()):
             yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + cpu() - began
+        spent = cpu() - began
+        print(f"  {name}: {spent:.1f} s of CPU", file=sys.stderr, flush=True)
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
         self.memory[name] = max(self.memory.get(name, 0.0), peak())
 
 

@@ -49,13 +49,13 @@ def feature_scales(frames: Sequence[Atoms], features: np.ndarray, n_elements: in
         For a block without a spread (no two frames with that element have the same formula, or
         they are the same) its root mean square norm, or 1 where that is zero.
     """
-    formulas = np.array([atoms.get_chemical_formula() for atoms in frames])
+    formulas = [atoms.get_chemical_formula() for atoms in frames]
+    alike = np.unique(formulas, return_inverse=True)[1]
     scales = np.ones((n_elements, features.shape[1] // n_elements))
     for k, block in enumerate(np.split(features, n_elements, axis=1)):
         present = block.any(axis=1)
         squares, freedom = 0.0, 0
-        for formula in np.unique(formulas[present]):
-            rows = block[present & (formulas == formula)]
+        for rows in _groups(block[present], alike[present]):
             squares += float(((rows - rows.mean(axis=0)) ** 2).sum())
             freedom += len(rows) - 1
         if squares > 0:
@@ -63,6 +63,12 @@ def feature_scales(frames: Sequence[Atoms], features: np.ndarray, n_elements: in
         elif present.any():
             scales[k] = np.sqrt((block[present] ** 2).sum(axis=1).mean())
     return scales.ravel()
+
+
+def _groups(rows: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+    """The rows of each label, in their order."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1) if len(rows) else []
 
 
 def nearest(features: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,8 @@ from ase import Atoms
 from mace_core.config.sections import Select
 from mace_core.conventions import FRAME_ID, MEV
 from mace_core.select.candidates import Visited
-from mace_core.select.diversity import farthest_points, feature_scales, frame_features, nearest
+from mace_core.select.cells import sample
+from mace_core.select.diversity import feature_scales, frame_features
 
 #: Descriptors of frames, each [n_atoms, n_features].
 Describe = Callable[[Sequence[Atoms]], Sequence[np.ndarray]]
@@ -70,22 +71,13 @@ def pick_uncertain(
     features /= feature_scales(frames[:n], features[:n], len(elements))
     reference, rows = features[: len(known)], features[len(known) :]
 
-    distance, index = nearest(rows, reference)
-    duplicate_of = {
-        window[k].frame_id: known_ids[index[k]]
-        for k in np.flatnonzero((distance < settings.min_distance) | (distance == 0))
-    }
     weights = np.array([v.uncertainty for v in window])
-    picks = farthest_points(rows, reference, weights, settings.max_frames, settings.min_distance)
+    found = sample(rows, reference, weights, settings.max_frames, settings.min_distance)
+    ids = [v.frame_id for v in window]
+    duplicate_of = {ids[k]: known_ids[i] for k, i in found.near_reference.items()}
     n_candidates = len(window) - len(duplicate_of)
-    chosen = {pick.index for pick in picks}
-    if picks:
-        rest = [k for k in range(len(window)) if k not in chosen]
-        order = [pick.index for pick in picks]
-        distance, index = nearest(rows[rest], rows[order])
-        for k, d, i in zip(rest, distance, index, strict=True):
-            if d < settings.min_distance or d == 0:
-                duplicate_of.setdefault(window[k].frame_id, window[order[i]].frame_id)
+    for k, i in found.near_pick.items():
+        duplicate_of.setdefault(ids[k], ids[i])
     low, high = settings.window
     return Picked(
         [
@@ -95,7 +87,7 @@ def pick_uncertain(
                 f"{low:g}–{high:g}; largest uncertainty × distance of {pick.left} candidates, "
                 f"{pick.distance:.2g} from the nearest labelled or picked frame",
             )
-            for pick in picks
+            for pick in found.picks
         ],
         candidates=n_candidates,
         duplicate_of=duplicate_of,
