@@ -1,34 +1,23 @@
 """How the steps of a campaign grow with its frames, and the workflow with its jobs (docs/scale.md).
 
     python benchmarks/scale.py steps [1250 2500 5000 10000]   # seconds and memory of each step
-    python benchmarks/scale.py workflow 20 500                # dry run after 20 generations
-    python benchmarks/scale.py workflow 1 10000
-    python benchmarks/scale.py distances                      # the sampling of selection alone
+    python benchmarks/scale.py workflow 5x500 10x500 20x500   # dry runs after as many generations
+    python benchmarks/scale.py workflow 1x2500 1x5000 1x10000 --batch-size 100
 
-What the steps do is in scale_steps.py.
+They are in scale_steps.py and scale_workflow.py; sampling.py measures selection's sampling alone.
 """
 
 import argparse
 import json
-import os
-import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-from ase.build import bulk
-from ase.io import write
-from scale_steps import configuration, cpu
+from scale_workflow import show_workflow
 
-from mace_core.config.campaign import parse_config
-from mace_core.layout import Layout
-from mace_core.plan import write_plan
-from mace_core.storage import write_json, write_text
-
-REPOSITORY = Path(__file__).parents[1]
+from mace_core.storage import write_json
 
 
 def show_steps(sizes: list[int], save: Path | None, plot: Path | None) -> None:
@@ -83,93 +72,6 @@ def draw_steps(sizes: list[int], curves: dict[str, list[float]], path: Path) -> 
     figure.savefig(path, dpi=110)
 
 
-def finished_generation(layout: Layout, config, g: int, clock: list[float]) -> None:
-    """The files of an assessed generation, empty but for what the workflow reads."""
-    batches = write_plan(config, g, layout.plan(g))[0]["sizes"]["label_batches"]
-    gen = layout.gen(g)
-    paths = [layout.plan(g)]
-    if g:
-        names = ("train.extxyz", "valid.extxyz", "dataset.json", "ledger.parquet", "ledger.csv")
-        paths += [layout.dataset(g) / name for name in names]
-        for m in range(config.train.members):
-            names = ("safetensors", "json")
-            paths += [layout.member(g, m) / f"model.{name}" for name in names]
-            names = ("metrics.json", "history.parquet", "history.csv")
-            paths += [layout.member(g, m) / name for name in names]
-        paths.append(layout.committee(g))
-        for w in range(config.explore.walkers):
-            paths += [layout.walker(g, w), layout.walker(g, w).with_suffix(".json")]
-        names = ("candidates.parquet", "candidates.csv", "select.json")
-        paths += [gen / "select" / name for name in names]
-    paths.append(layout.selected(g))
-    paths += [layout.label_batch(g, b) for b in range(batches)]
-    paths += [layout.merged(g), layout.assess(g), layout.tracked(g), layout.report(g)]
-    parts = {"n": 9, "force_mae_high": 1.2 * 0.9**g}
-    errors = {"n_frames": 9, "force_mae": 0.9**g, "force_mae_high": 1.2 * 0.9**g}
-    write_json(
-        layout.assess(g),
-        {
-            "format": 1,
-            "generation": g,
-            "outcome": "continue",
-            "labels": {"converged": 9, "total_calls": 9 * (g + 1)},
-            "start": {"frames": 9},
-            "calibration": {"factor": 1.0},
-            "audit": errors | {"by_element": {"Cu": parts}, "by_group": {"300K": parts}},
-            "walkers": {"stable_fraction": 1.0, "groups": ["300K"]},
-            "selection": {"candidates": 9},
-        },
-    )
-    for path in paths:
-        if not path.exists():
-            write_text(path, "")
-        clock[0] += 0.01
-        os.utime(path, (clock[0], clock[0]))
-
-
-def show_workflow(generations: int, frames: int, batch_size: int) -> None:
-    """Dry-run the last generation of a campaign whose earlier ones are done."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        write("cu.xyz", bulk("Cu", cubic=True), format="extxyz")
-        values = configuration(frames, frames - 8, label={"batch_size": batch_size})
-        values["train"] = {"members": 4}
-        values["campaign"]["max_generations"] = 10 * generations
-        values["explore"] |= {"walkers": 8, "steps": 1000}
-        config = parse_config(values, where="scale")
-        write_text("config.yaml", json.dumps(values))
-        layout = Layout(config.campaign.results_dir, config.campaign.name)
-        clock = [time.time() - 10_000]
-        for g in range(generations):
-            finished_generation(layout, config, g, clock)
-        most = max(len(list(p.iterdir())) for p in layout.root.rglob("*") if p.is_dir())
-        command = [str(Path(sys.executable).parent / "snakemake"), "-n", "--cores", "2"]
-        command += ["-s", str(REPOSITORY / "Snakefile"), "--configfile", "config.yaml"]
-        before, began = cpu(), time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        seconds, wall = cpu() - before, time.monotonic() - began
-        if done.returncode:
-            sys.exit(done.stdout + done.stderr)
-        counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-        os.chdir(REPOSITORY)
-    jobs = ", ".join(f"{rule} {n}" for rule, n in counts.items())
-    print(f"{generations} generations done, {frames} frames each, batches of {batch_size}:")
-    print(f"  dry run {seconds:.1f} s of CPU ({wall:.1f} s wall); next generation: {jobs}")
-    print(f"  most files in one folder of the results: {most}")
-
-
-def show_distances() -> None:
-    """CPU seconds of n picks of 2 n random candidates, n known frames, 256 features."""
-    from mace_core.select.diversity import farthest_points
-
-    rng = np.random.default_rng(0)
-    for n in (1000, 2000, 5000, 10_000):
-        rows, known = rng.normal(size=(2 * n, 256)), rng.normal(size=(n, 256))
-        began = cpu()
-        farthest_points(rows, known, np.ones(2 * n), n, 0.0)
-        print(f"{n} picks: {cpu() - began:.1f} s of CPU", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     what = parser.add_subparsers(dest="what", required=True)
@@ -178,17 +80,13 @@ def main() -> None:
     sizes.add_argument("--save", type=Path, help="JSON of the sizes done: they are not run again")
     sizes.add_argument("--plot", type=Path, help="a PNG of the table")
     flow = what.add_parser("workflow")
-    flow.add_argument("generations", type=int)
-    flow.add_argument("frames", type=int)
+    flow.add_argument("campaigns", nargs="+", help="generations done, x, frames of each")
     flow.add_argument("--batch-size", type=int, default=8)
-    what.add_parser("distances")
     args = parser.parse_args()
     if args.what == "steps":
         show_steps(sorted(args.frames), args.save, args.plot)
-    elif args.what == "distances":
-        show_distances()
     else:
-        show_workflow(args.generations, args.frames, args.batch_size)
+        show_workflow([tuple(map(int, c.split("x"))) for c in args.campaigns], args.batch_size)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,17 @@ def test_a_large_error_is_none_where_the_committee_says_so():
     assert outliers(frames, 20) == []
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 9, 50])
+def test_usual_is_the_median_of_all_others(n):
+    rng = np.random.default_rng(n)
+    for decimals in (1, 12):  # with ties and without
+        error, spread = rng.exponential(size=n).round(decimals), rng.uniform(1, 2, n)
+        ratio = error / spread
+        others = np.array([np.median(np.delete(ratio, k)) for k in range(n)])
+        some = others > 0
+        np.testing.assert_array_equal(times_usual(error, spread)[some], ratio[some] / others[some])
+
+
 def test_small_errors_are_doubted_by_nobody():
     """Below the floors, whatever the ratio: 40 meV/atom, 0.9 eV/Å, and a committee of one mind."""
     frames = scored(error=1e-4)
