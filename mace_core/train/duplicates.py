@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from mace_core.model.graph import neighbours
 
@@ -18,6 +17,8 @@ CUTOFF = 5.0
 #: Dimensions of the tree that finds candidates, and pieces into which a list of distances is cut.
 _DIMENSIONS = 16
 _PIECES = 4
+#: Numbers that are compared at once.
+_TOGETHER = 2**16
 
 #: A frame's environments by species of the centre: [n_atoms of it, n_distances] Å.
 Environments = dict[int, np.ndarray]
@@ -47,13 +48,9 @@ def near_duplicates(frames: Sequence[Atoms], threshold: float = THRESHOLD) -> np
     for indices in alike.values():
         if len(indices) > 1:
             environments = _environments([frames[i] for i in indices])
-            close = [
-                pair
-                for pair in _candidates(environments, threshold)
-                if _close(environments[pair[0]], environments[pair[1]], threshold)
-            ]
-            pairs += [sorted((indices[i], indices[j])) for i, j in close]
-    return np.array(pairs, dtype=int).reshape(-1, 2)
+            close = _close(environments, _candidates(environments, threshold), threshold)
+            pairs.append(np.sort(np.array(indices)[close], axis=1))
+    return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=int)
 
 
 def _environments(frames: list[Atoms]) -> list[Environments]:
@@ -113,13 +110,36 @@ def _candidates(environments: list[Environments], threshold: float) -> np.ndarra
     return tree.query_pairs(threshold * 1.001, p=np.inf, output_type="ndarray")
 
 
-def _close(one: Environments, other: Environments, threshold: float) -> bool:
-    """Whether every environment of each frame has its match in the other one."""
-    for species, table in one.items():
-        others = other[species]
-        for rows, against in ((table, others), (others, table)):
-            # A few atoms at a time: unlike frames are told apart by the first ones.
-            for start in range(0, len(rows), 8):
-                if cdist(rows[start : start + 8], against).min(axis=1).max() >= threshold:
-                    return False
-    return True
+def _close(environments: list[Environments], pairs: np.ndarray, threshold: float) -> np.ndarray:
+    """Those of the pairs in which every environment of each frame has its match in the other."""
+    tables = [np.stack([table[species] for table in environments]) for species in environments[0]]
+    step = max(1, _TOGETHER // sum(table[0].size for table in tables))
+    close = [pairs[:0]]
+    for start in range(0, len(pairs), step):
+        some = pairs[start : start + step]
+        # Frames of one trajectory mostly match atom by atom.
+        same = np.all([_apart(t[some[:, 0]], t[some[:, 1]]) < threshold for t in tables], axis=0)
+        close += [some[same], _matched(tables, some[~same], threshold)]
+    return np.concatenate(close)
+
+
+def _matched(tables: list[np.ndarray], pairs: np.ndarray, threshold: float) -> np.ndarray:
+    """Those of the pairs in which each atom of either frame is near some atom of the other.
+
+    One atom of all pairs at a time: nearly all unlike frames are told apart by the first one.
+    """
+    for table in tables:
+        for atom in range(table.shape[1]):
+            for one, other in ((0, 1), (1, 0)):
+                if not len(pairs):
+                    return pairs
+                off = table[pairs[:, one], atom, None] - table[pairs[:, other]]
+                nearest = np.einsum("pad,pad->pa", off, off).min(axis=1)
+                pairs = pairs[nearest < threshold**2]
+    return pairs
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """[n_pairs] Å: the largest distance of two environments of the same number."""
+    off = one - other
+    return np.sqrt(np.einsum("pad,pad->pa", off, off).max(axis=1))
