@@ -7,6 +7,7 @@ from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mace_core.train import duplicates
 from mace_core.train.duplicates import THRESHOLD, near_duplicates
 
 
@@ -68,8 +69,10 @@ def test_other_compositions_and_atoms_without_neighbours():
     assert not linked(apart, Atoms("H2", [[0, 0, 0], [0, 2, 0]]))
 
 
-def test_the_tree_misses_no_pair():
+@pytest.mark.parametrize("together", [1, 2**16])
+def test_no_pair_is_missed_among_many(monkeypatch, together):
     """Against comparing all pairs, at distances on both sides of the threshold."""
+    monkeypatch.setattr(duplicates, "_TOGETHER", together)
     base = [rattled(molecule("CH3CH2OH"), 0.05, seed) for seed in range(4)]
     frames = [rattled(atoms, 0.011, seed) for atoms in base for seed in range(6)]
     found = {tuple(pair) for pair in near_duplicates(frames).tolist()}
