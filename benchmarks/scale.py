@@ -59,13 +59,14 @@ def draw_steps(sizes: list[int], curves: dict[str, list[float]], path: Path) -> 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 6.5), layout="constrained")
     for k, (name, curve) in enumerate(sorted(curves.items(), key=lambda c: -c[1][-1])):
         axes.loglog(sizes, curve, marker="osD^v"[k // 10], ms=4, lw=1.2, label=name)
     guide = np.array([sizes[0], sizes[-1]])
     for start in (0.1, 1.0, 10.0):
         axes.loglog(guide, start * guide / guide[0], color="0.7", lw=0.8, ls="--", zorder=0)
-    axes.set(xlabel="frames (dashed: linear)", ylabel="CPU seconds")
+    axes.set(xlabel="frames of a generation (dashed: linear growth)", ylabel="CPU time, s")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(sizes, [str(n) for n in sizes], minor=False)
     axes.minorticks_off()
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -14,9 +14,9 @@ THRESHOLD = 0.1
 #: Å. Distances beyond it do not count.
 CUTOFF = 5.0
 
-#: Dimensions of the tree that finds candidates, and pieces into which a list of distances is cut.
-_DIMENSIONS = 16
-_PIECES = 4
+#: Dimensions of the tree that finds candidates, directions for each species, and lists of
+#: distances that these are made from.
+_DIMENSIONS, _AXES, _SAMPLE = 16, 8, 4096
 #: Numbers that are compared at once.
 _TOGETHER = 2**16
 
@@ -92,19 +92,19 @@ def _sorted_distances(atoms: Atoms, species: np.ndarray) -> dict[tuple[int, int]
 def _candidates(environments: list[Environments], threshold: float) -> np.ndarray:
     """[n_pairs, 2] frames that may be closer than ``threshold``, found by a tree.
 
-    The sum over a piece of a list divided by the root of its length never changes more than the
-    list does (Cauchy–Schwarz); so neither do its extremes over the atoms of a frame change more
-    than the Hausdorff distance.
+    A coordinate along a direction changes no more than the list of distances does; so neither do
+    its extremes over the atoms of a frame change more than the Hausdorff distance. The directions
+    along which lists differ most tell most frames apart.
     """
     features = []
-    for environment in environments:
-        row = []
-        for table in environment.values():
-            for piece in np.array_split(table, min(_PIECES, table.shape[1]), axis=1):
-                value = piece.sum(axis=1) / np.sqrt(piece.shape[1])
-                row += [value.min(), value.max()]
-        features.append(row)
-    features = np.array(features)
+    for species in environments[0]:
+        tables = np.stack([environment[species] for environment in environments])
+        lists = tables.reshape(-1, tables.shape[2]).astype(float)
+        some = lists[:: max(1, len(lists) // _SAMPLE)]
+        axes = np.linalg.eigh(np.atleast_2d(np.cov(some.T)))[1][:, ::-1][:, :_AXES]
+        along = (lists @ axes).reshape(*tables.shape[:2], -1)
+        features += [along.min(axis=1), along.max(axis=1)]
+    features = np.concatenate(features, axis=1)
     telling = np.argsort(-features.std(axis=0), kind="stable")[:_DIMENSIONS]
     tree = cKDTree(features[:, telling])
     return tree.query_pairs(threshold * 1.001, p=np.inf, output_type="ndarray")

@@ -1,6 +1,7 @@
 # Input functions. What they say about a generation comes from its frozen plan, and from the
 # configuration only while there is no plan yet.
 
+import functools
 import os
 import shutil
 
@@ -14,9 +15,16 @@ if not shutil.which("maceloop"):
 def configuration():
     """The configuration as it is now: what is changed during a run holds from the next plan on."""
     try:
-        return load_config(CONFIG_FILE)
-    except UserError:
+        now = os.stat(CONFIG_FILE)
+        return configuration_of(now.st_ino, now.st_size, now.st_mtime_ns)
+    except (UserError, OSError):
         return CONFIG  # `maceloop plan` will say what is wrong with it
+
+
+# Asked for some times a job: read again only when the file has changed.
+@functools.cache
+def configuration_of(*version):
+    return load_config(CONFIG_FILE)
 
 
 def sizes(gen):
