@@ -35,7 +35,7 @@ from processes import Child, ChildError
 from table import Limit, Row, limits_markdown, markdown
 from weights import Store, atoms_of, material_of, model
 
-from mace_core.model.graph import neighbours
+from mace_core.neighbours import neighbours
 from mace_core.storage import write_json, write_text
 
 HERE = Path(__file__).parent

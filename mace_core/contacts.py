@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from vesin import NeighborList
+
+from mace_core.neighbours import distances_of
 
 
 class Contacts(NamedTuple):
@@ -25,11 +26,11 @@ def contacts(atoms: Atoms, factor: float) -> Contacts:
     radii = covalent_radii[atoms.numbers]
     if len(atoms) == 0:
         return Contacts(*np.empty((2, 0), int), *np.empty((2, 0)))
-    neighbours = NeighborList(cutoff=2 * factor * radii.max(), full_list=False, n_threads=1)
-    i, j, distance = neighbours.compute(atoms.positions, atoms.cell[:], atoms.pbc, "ijd")
+    cutoff = 2 * factor * radii.max()
+    (i, j), distance = distances_of(atoms.positions, atoms.cell[:], atoms.pbc, cutoff)
     ratio = distance / (radii[i] + radii[j])
     near = ratio < factor
-    return Contacts(i[near].astype(int), j[near].astype(int), distance[near], ratio[near])
+    return Contacts(i[near], j[near], distance[near], ratio[near])
 
 
 def close_contact(atoms: Atoms, factor: float, pairs: Contacts | None = None) -> str | None:

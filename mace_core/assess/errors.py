@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from mace_core.conventions import (
     GROUP,
@@ -88,7 +88,7 @@ def bootstrap_bounds(
         present = int((counts[:, column] > 0).sum())
         if present < 2:
             continue
-        tail = norm.cdf(-np.sqrt(present / (present - 1)) * t.ppf(confidence, present - 1))
+        tail = ndtr(-np.sqrt(present / (present - 1)) * stdtrit(present - 1, confidence))
         low[column], high[column] = np.nanquantile(ratios[:, column], [tail, 1 - tail])
     return low, high
 

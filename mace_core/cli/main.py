@@ -6,6 +6,7 @@ from importlib import import_module
 
 import typer
 
+from mace_core.deferred import defer
 from mace_core.errors import UserError
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ def build() -> typer.Typer:
 def run() -> None:
     """Entry point: a :class:`UserError` is a message on stderr and exit code 2."""
     _one_thread()
+    defer()
     try:
         build()()
     except UserError as err:

@@ -85,12 +85,20 @@ def _mapping(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no such configuration file: {path}", mend="give --configfile PATH")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = _parsed(path.read_text())
     except yaml.YAMLError as err:
         raise UserError(f"not YAML: {err}", where=str(path)) from err
     if not isinstance(values, dict):
         raise UserError("the configuration is empty or not a mapping", where=str(path))
     return values
+
+
+def _parsed(text: str) -> Any:
+    try:
+        # libyaml's parser, where there is one: the Snakefile reads a configuration many times.
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        return yaml.safe_load(text)  # whose message shows the line
 
 
 def load_settings(path: str | Path) -> Config:

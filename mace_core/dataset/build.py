@@ -13,7 +13,7 @@ from mace_core.conventions import FRAME_ID
 from mace_core.dataset.labels import SOURCE, Label, campaign_labels, user_labels
 from mace_core.errors import UserError
 from mace_core.frames import dataset_hash, write_frames
-from mace_core.model.graph import neighbours
+from mace_core.neighbours import neighbours
 from mace_core.storage import read_json, write_json
 from mace_core.tables import write_table
 from mace_core.train.e0s import atomic_energies

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms, units
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from mace_core.config.sections import Explore
 from mace_core.contacts import Contacts, close_contact, contacts
@@ -132,7 +132,7 @@ class TemperatureRunaway:
         self, temperature: float, factor: float, degrees_of_freedom: int, released: float = 0.0
     ):
         self.temperature = temperature
-        thermal = chi2.isf(FALSE_ALARM, degrees_of_freedom) / degrees_of_freedom
+        thermal = chdtri(degrees_of_freedom, FALSE_ALARM) / degrees_of_freedom
         self.limit = temperature * max(factor, thermal)
         self.limit += 2 * max(0.0, released) / (degrees_of_freedom * units.kB)
 
@@ -173,7 +173,7 @@ class EnergyRunaway:
         max_change: float,
     ):
         self.start_energy, self.n_atoms = start_energy, n_atoms
-        thermal = 0.5 * units.kB * temperature * chi2.isf(FALSE_ALARM, 3 * n_atoms)
+        thermal = 0.5 * units.kB * temperature * chdtri(3 * n_atoms, FALSE_ALARM)
         self.ceiling = start_energy + thermal + n_atoms * max_change
         lowest = start_energy if lowest_energy is None else min(start_energy, lowest_energy)
         self.floor = lowest - n_atoms * max_change

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from mace_core.model.graph import neighbours_of, species_of
+from mace_core.model.graph import species_of
+from mace_core.neighbours import neighbours_of
 
 #: Atoms from which a frame is sorted in space, and the size of a place in it, Å.
 LARGE, BIN = 1000, 4.0

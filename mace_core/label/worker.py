@@ -20,6 +20,7 @@ import sys
 import traceback
 from typing import Any
 
+from mace_core.deferred import defer
 from mace_core.label.session import kill_session
 
 
@@ -38,6 +39,7 @@ def main() -> None:
     os.set_inheritable(options.answers, False)
     _end_with_driver(options, jobs_fd)
     faulthandler.enable()
+    defer()
     sys.path.append(os.getcwd())  # a calculator may lie in a file of the user's
     os.environ["PYSCF_TMPDIR"] = options.scratch
 

@@ -1,6 +1,6 @@
 """Atoms and their neighbours as tensors, and several frames as one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from mace_core.errors import UserError
-from mace_core.model.search import pairs_of
+from mace_core.neighbours import neighbours
 
 
 @dataclass(frozen=True)
@@ -102,54 +102,6 @@ def species_of(numbers: np.ndarray, elements: Sequence[int]) -> np.ndarray:
             mend="train it on data with these elements, or leave such frames out",
         )
     return species
-
-
-def neighbours(atoms: Atoms, r_max: float) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs within ``r_max``, each in both directions, with periodic images.
-
-    Any mixture of periodic directions, any cell (also smaller than ``r_max``), sorted by i.
-
-    Args:
-        atoms: the frame; lattice vectors of directions that are not periodic do not matter.
-        r_max: Å.
-
-    Returns:
-        edge_index [2, n_edges] and unit shifts S [n_edges, 3], with D = r_j − r_i + S·cell.
-
-    Raises:
-        UserError: a periodic direction has no lattice vector, or positions are not numbers.
-    """
-    return next(neighbours_of([atoms], r_max))
-
-
-def neighbours_of(frames: Sequence[Atoms], r_max: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """:func:`neighbours` of each frame in turn."""
-    cells = np.array([atoms.cell.array for atoms in frames])
-    periodic = np.array([atoms.pbc for atoms in frames])
-    flat = (np.abs(cells).sum(axis=2) < 1e-8) & periodic
-    positions = np.concatenate([atoms.positions for atoms in frames])
-    if flat.any() or not np.isfinite(positions).all():
-        for atoms in frames:
-            _refuse(atoms)
-    return pairs_of(positions, [len(atoms) for atoms in frames], cells, periodic, r_max)
-
-
-def _refuse(atoms: Atoms) -> None:
-    """Say what is wrong with a frame, if anything is."""
-    pbc = atoms.pbc
-    if not np.isfinite(atoms.positions).all():
-        lost = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-        raise UserError(
-            f"positions are not finite: atoms {', '.join(map(str, lost[:10]))}",
-            where=atoms.get_chemical_formula(),
-        )
-    cell = atoms.cell.array
-    if (np.abs(cell[pbc]).sum(axis=1) < 1e-8).any():
-        raise UserError(
-            "the frame is periodic in a direction without a lattice vector",
-            where=f"{atoms.get_chemical_formula()}, pbc {pbc.tolist()}, cell {cell.tolist()}",
-            mend="set the cell, or pbc=False",
-        )
 
 
 def reverse_edges(edge_index: np.ndarray, unit_shifts: np.ndarray) -> np.ndarray | None:

@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from mace_core.model.graph import neighbours
+from mace_core.neighbours import neighbours
 
 #: Å. Frames closer than this are near-duplicates: about a rattle of 0.015 Å of every atom.
 THRESHOLD = 0.1

@@ -1,6 +1,7 @@
 """What moves the weights: groups of parameters, the optimiser, and their moving average."""
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -8,7 +9,19 @@ from torch import nn
 
 from mace_core.config.sections import Train
 
-_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+def _plain(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """torch's optimiser without its guards against being compiled.
+
+    Their first call imports torch._dynamo, which takes as long as all of torch, in each training.
+    """
+    names = ("add_param_group", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
+    methods["step"] = torch.no_grad()(inspect.unwrap(optimizer.step))
+    return type(optimizer.__name__, (optimizer,), methods)
+
+
+_OPTIMIZERS = {"adam": _plain(torch.optim.Adam), "adamw": _plain(torch.optim.AdamW)}
 
 
 def new_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:

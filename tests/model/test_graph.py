@@ -9,7 +9,8 @@ from mace_tools import FRAMES, ethanol
 from matscipy.neighbours import neighbour_list
 
 from mace_core.errors import UserError
-from mace_core.model.graph import batch, graph_of, neighbours
+from mace_core.model.graph import batch, graph_of
+from mace_core.neighbours import neighbours
 
 
 @given(

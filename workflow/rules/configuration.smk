@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mace_core.config import load_config
+from mace_core.deferred import defer
 from mace_core.errors import UserError
 from mace_core.layout import Layout
 
@@ -39,6 +40,7 @@ def the_configuration():
     return str(path), settings
 
 
+defer()
 try:
     CONFIG_FILE, CONFIG = the_configuration()
 except UserError as err:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from mace_core.config.campaign import Config
 from mace_core.config.checks.findings import Findings, Frames, listed
+from mace_core.contacts import close_contact
 from mace_core.conventions import ISOLATED_ATOM
 from mace_core.errors import UserError
 from mace_core.frames import read_frames
@@ -34,25 +34,13 @@ def structures(config: Config, base: Path, found: Findings, frames: Frames) -> N
         formulas = sorted({atoms.get_chemical_formula() for atoms in read})
         found.good.append(f"structure {path}: {len(read)} frame(s) of {', '.join(formulas[:4])}")
         for atoms in read:
-            wrong = _close_contact(atoms, config.explore.min_distance_factor)
+            wrong = close_contact(atoms, config.explore.min_distance_factor)
             if wrong:
                 found.problem(
                     key, path, wrong, "mend the structure, or lower explore.min_distance_factor"
                 )
             if atoms.pbc.all() and abs(atoms.cell.volume) < 1e-6:
                 found.problem(key, path, "periodic, but its cell has no volume", "give a cell")
-
-
-def _close_contact(atoms: Atoms, factor: float) -> str | None:
-    # As mace_core.contacts says it, whose neighbour list brings torch.
-    i, j, distance = neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=factor))
-    if not len(distance):
-        return None
-    k = distance.argmin()
-    return (
-        f"atoms {i[k]} ({atoms.symbols[i[k]]}) and {j[k]} ({atoms.symbols[j[k]]}) are "
-        f"{distance[k]:.2f} Å apart"
-    )
 
 
 def labelled(config: Config, base: Path, found: Findings, frames: Frames) -> None:

@@ -6,7 +6,7 @@ import vesin
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from mace_core.model.graph import neighbours_of
+from mace_core.neighbours import neighbours_of
 
 
 def frames() -> list[Atoms]:
