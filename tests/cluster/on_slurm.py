@@ -65,6 +65,15 @@ class ClusterCampaign(Campaign):
         self.profile = site_profile(folder, profile, rules or {})
         super().__init__(folder, emt_values(), os.pathsep.join([str(BIN), os.environ["PATH"]]))
         count_labels(self)
+        self._hold = self.folder / "hold"
+        self.env["LABEL_HOLD"] = str(self._hold)
+
+    def hold(self) -> None:
+        """Let each label job wait after its first label, until :meth:`release`."""
+        self._hold.touch()
+
+    def release(self) -> None:
+        self._hold.unlink()
 
     def command(self, *options: str) -> list[str]:
         return self.slurm.inside(
@@ -96,6 +105,16 @@ class ClusterCampaign(Campaign):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
             stopped |= found
+
+    def thaw(self, job: dict[str, str]) -> None:
+        """Let a job that was stopped go on."""
+        for pid in self._with_variable(f"SLURM_JOB_ID={job['id']}\0".encode()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def wait_for_line(self, words: str) -> None:
+        """Wait until snakemake or a job has said something."""
+        self.wait_for(lambda: words in self.printed())
 
     def _with_variable(self, variable: bytes) -> set[int]:
         """Slurm's processes that have it in their environment."""
@@ -132,9 +151,8 @@ class ClusterCampaign(Campaign):
 
 
 def jobs_under_way(campaign: ClusterCampaign, n: int = 3) -> list[dict[str, str]]:
-    """Wait until all batches run and each has had the time for a label or two."""
-    campaign.wait_for(lambda: len(campaign.slurm.find("label_batch")) == n)
-    campaign.wait_for(lambda: len(campaign.stored()) >= n)
+    """Wait until ``n`` label jobs, which are held, have one label each."""
+    campaign.wait_for(lambda: len(campaign.stored()) == n)
     return [job for job in campaign.slurm.find("label_batch") if campaign.is_mine(job)]
 
 

@@ -40,7 +40,7 @@ SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,bf_interval=1
 ReturnToService=2
-MinJobAge=300
+MinJobAge=3600
 KillWait=5
 SlurmdTimeout=6
 MpiDefault=none
@@ -223,4 +223,4 @@ class Slurm:
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError(f"not within {seconds:g} s")
-            time.sleep(0.1)
+            time.sleep(0.2)

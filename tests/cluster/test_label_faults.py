@@ -12,9 +12,11 @@ COMPUTED = 8  # seven seeds and the isolated atom, in three batches
 def test_cancelled_by_hand(slurm, new, count):
     """A label job is cancelled by scancel."""
     campaign = new()
+    campaign.hold()
     run = campaign.start(MERGED)
     job = jobs_under_way(campaign)[0]["id"]
     slurm.run(f"scancel {job}")
+    campaign.release()
     printed = campaign.end(run)
     assert f"was cut off: Slurm job {job} on" in printed and "CANCELLED" in printed
     assert "attempt 2 of 3 follows" in printed
@@ -27,7 +29,7 @@ def test_drained_nodes(slurm, new, count):
     slurm.run("scontrol update NodeName=n1,n2 State=DRAIN Reason=test")
     try:
         run = campaign.start(MERGED)
-        campaign.wait_for(lambda: "waiting in Slurm's queue" in campaign.printed())
+        campaign.wait_for_line("waiting in Slurm's queue")
         assert not campaign.labelled()
     finally:
         slurm.run("scontrol update NodeName=n1,n2 State=RESUME")
@@ -42,7 +44,7 @@ def test_over_its_memory(new, count):
     """
     campaign = new(mem_mb="700 if attempt == 1 else 2000")
     campaign.env["LABEL_MB"] = "800"
-    campaign.env["LABEL_SECONDS"] = "3"
+    campaign.env["LABEL_SECONDS"] = "2"  # Slurm looks once a second
     printed = campaign.end(campaign.start(MERGED))
     assert "FAILED after" in printed and "over its memory (limits: 08:00:00, 700M)" in printed
     assert count(campaign, 0) == (COMPUTED, 0, 0)
@@ -54,12 +56,13 @@ def test_over_its_time(slurm, new, count):
     The limit is a minute, Slurm's smallest, brought forward once the jobs are under way.
     """
     campaign = new(runtime="attempt")
-    campaign.env["LABEL_SECONDS"] = "5"
+    campaign.hold()
     run = campaign.start(MERGED)
     job = jobs_under_way(campaign)[0]
     assert job["limit"] == "1:00"
-    campaign.freeze(job)
     slurm.run(f"scontrol update JobId={job['id']} EndTime=now+1")
+    campaign.wait_for_line("TIMEOUT")
+    campaign.release()
     printed = campaign.end(run)
     assert f"Slurm job {job['id']} on" in printed and "TIMEOUT" in printed
     limits = {j["limit"] for j in slurm.find("label_batch", "all") if campaign.is_mine(j)}

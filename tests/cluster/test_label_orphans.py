@@ -14,7 +14,7 @@ COMPUTED = 8  # seven seeds and the isolated atom, in three batches
 def test_lost_node(slurm, new, count):
     """A node's slurmd is killed: Slurm starts its jobs anew, while the old ones live on."""
     campaign = new()
-    campaign.env["LABEL_SECONDS"] = "12"
+    campaign.hold()
     slurm.run("scontrol update NodeName=n1 State=DRAIN Reason=test")
     run = campaign.start(MERGED)
     jobs_under_way(campaign)
@@ -22,6 +22,8 @@ def test_lost_node(slurm, new, count):
     slurm.kill_slurmd("n2")
     slurm.run("scontrol update NodeName=n2 State=DOWN Reason=test")  # sooner than Slurm sees it
     try:
+        campaign.wait_for_line("another job is still at it")
+        campaign.release()
         printed = campaign.end(run)
     finally:
         slurm.start_slurmd("n2")
@@ -32,12 +34,16 @@ def test_lost_node(slurm, new, count):
 def test_snakemake_killed_and_started_again(slurm, new, count):
     """snakemake is killed (-9), one label job running, others queued, and started again."""
     campaign = new("slurm", cpus_per_task=3)
+    campaign.hold()
     slurm.run("scontrol update NodeName=n1 State=DRAIN Reason=test")
     try:
         run = campaign.start(MERGED)
         jobs_under_way(campaign, 1)
         campaign.kill(run)
-        printed = campaign.end(campaign.start(MERGED))
+        run = campaign.start(MERGED)
+        campaign.wait_for_line("waiting for")
+        campaign.release()
+        printed = campaign.end(run)
     finally:
         slurm.run("scontrol update NodeName=n1 State=RESUME")
     state = {job["id"]: job["state"] for job in slurm.find("label_batch", "all")}

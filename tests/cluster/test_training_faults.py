@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from on_slurm import ClusterCampaign
 pytestmark = [pytest.mark.campaign, pytest.mark.cluster, pytest.mark.slow]
 
 MODEL = "results/emt/gen_01/train/member_0/model.safetensors"
-EPOCHS = 1500
+EPOCHS = 400
 COMPUTED = 8  # seven seeds and the isolated atom
 SETTINGS = {
     "train.max_num_epochs": EPOCHS,
@@ -20,22 +21,33 @@ SETTINGS = {
 
 
 @pytest.fixture
-def campaign(slurm, run_locally, tmp_path):
+def campaign(slurm, run_locally, labelled, tmp_path):
     """On Slurm; the first attempt has a limit of a quarter of an hour."""
-    labelled = run_locally("labelled", SETTINGS, "results/emt/gen_01/dataset/train.extxyz")
+    target = "results/emt/gen_01/dataset/train.extxyz"
+    ready = run_locally("ready", SETTINGS, target, labelled.folder)
     rules = {"train_member": {"runtime": "15 * attempt"}}
-    campaign = ClusterCampaign(slurm, tmp_path, "slurm-generic", rules, labelled.folder)
+    campaign = ClusterCampaign(slurm, tmp_path, "slurm-generic", rules, ready.folder)
     campaign.set(SETTINGS)
     return campaign
 
 
-def training_under_way(campaign):
-    """Start, and wait until the training has left a checkpoint."""
-    run = campaign.start(MODEL)
+def stopped_training(campaign, since=0.0):
+    """Wait until the training has left a checkpoint; its job, whose processes are stopped."""
     checkpoint = campaign.layout.member(1, 0) / "checkpoint.pt"
-    campaign.wait_for(checkpoint.exists)
-    (job,) = [job for job in campaign.slurm.find("train_member") if campaign.is_mine(job)]
-    return run, job
+    (job,) = wait_for_jobs(campaign)
+    campaign.wait_for(lambda: checkpoint.exists() and checkpoint.stat().st_mtime > since)
+    campaign.freeze(job)
+    return job
+
+
+def wait_for_jobs(campaign):
+    """The trainings that run, once there is one."""
+
+    def mine():
+        return [job for job in campaign.slurm.find("train_member") if campaign.is_mine(job)]
+
+    campaign.slurm.wait_for(mine, 300)  # its polls are rarer: each asks Slurm
+    return mine()
 
 
 def check_result(campaign, printed, count, attempts=2):
@@ -51,10 +63,11 @@ def check_result(campaign, printed, count, attempts=2):
 
 def test_cancelled_by_hand(slurm, campaign, count):
     """A training is ended twice: by SIGTERM, as scancel does it, and by SIGKILL."""
-    run, first = training_under_way(campaign)
+    run = campaign.start(MODEL)
+    first = stopped_training(campaign)
     slurm.run(f"scancel {first['id']}")
-    campaign.wait_for(lambda: "goes on after epoch" in campaign.printed())
-    second = slurm.find("train_member")[-1]
+    campaign.wait_for_line("attempt 2 of 3 follows")
+    second = stopped_training(campaign, since=time.time())
     slurm.run(f"scancel --full --signal=KILL {second['id']}")
     printed = campaign.end(run)
     for job in (first, second):
@@ -67,8 +80,8 @@ def test_over_its_time(slurm, campaign, count):
 
     The limit is brought forward once it is under way.
     """
-    run, job = training_under_way(campaign)
-    campaign.freeze(job)
+    run = campaign.start(MODEL)
+    job = stopped_training(campaign)
     slurm.run(f"scontrol update JobId={job['id']} EndTime=now+1")
     printed = campaign.end(run)
     assert f"Slurm job {job['id']} on n1: TIMEOUT" in printed
@@ -82,9 +95,13 @@ def test_snakemake_killed_and_started_again(slurm, campaign, count):
 
     The new run leaves the training to the job that is at it, and takes its result.
     """
-    run, job = training_under_way(campaign)
+    run = campaign.start(MODEL)
+    job = stopped_training(campaign)
     campaign.kill(run)
-    printed = campaign.end(campaign.start(MODEL))
+    run = campaign.start(MODEL)
+    campaign.wait_for_line("waiting for")
+    campaign.thaw(job)
+    printed = campaign.end(run)
     assert f"waiting for {job['id']} on n1" in printed
     jobs = [job for job in slurm.find("train_member", "all") if campaign.is_mine(job)]
     assert [job["state"] for job in jobs] == ["COMPLETED"], "one job, and it is not done again"
