@@ -15,6 +15,9 @@ sorry() {
   failed+=("$2")
 }
 
+# One apt-get at a time, scripts/setup.sh's included.
+apt_get() { flock "${TMPDIR:-/tmp}/maceloop-apt.lock" apt-get "$@"; }
+
 # apt NAME PACKAGE…: Debian packages for engine NAME.
 apt() {
   local name=$1 missing=()
@@ -30,7 +33,7 @@ apt() {
   else
     say "$name: installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } > /dev/null ||
+    { apt_get update -qq && apt_get install -y -qq --no-install-recommends "${missing[@]}"; } > /dev/null ||
       sorry "$name: apt-get install ${missing[*]} failed" "$name"
   fi
 }

@@ -6,7 +6,7 @@ from on_slurm import ClusterCampaign, check_same
 pytestmark = [pytest.mark.campaign, pytest.mark.cluster, pytest.mark.slow]
 
 
-def test_same_campaign_as_on_one_machine(slurm, local, tmp_path, count):
+def test_same_campaign_as_on_one_machine(slurm, request, tmp_path, count):
     """A whole campaign by slurm-generic."""
     shell = tmp_path / "with_modules"
     shell.write_text(f'#!/bin/bash\necho entered >> {tmp_path}/entered\nexec bash "$@"\n')
@@ -14,6 +14,7 @@ def test_same_campaign_as_on_one_machine(slurm, local, tmp_path, count):
     rules = {"label_batch": {"shell_exec": str(shell)}}
     campaign = ClusterCampaign(slurm, tmp_path / "work", "slurm-generic", rules)
     printed = campaign.run()
+    local = request.getfixturevalue("local")  # only now: another worker makes it meanwhile
     check_same(slurm, campaign, local, n_labels=4)
     assert count(campaign, 0, 1) == (len(local.labelled()), 0, 0)
     assert "gen 1 · walker 1" in printed and "gen 1 · labels 1/2" in printed
