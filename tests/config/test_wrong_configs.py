@@ -376,7 +376,8 @@ def test_doctor_says_what_it_found(files, monkeypatch):
 
 def test_checks_load_no_torch(files):
     code = (
-        "import sys; from mace_core.config.checks import check; "
+        "import sys; from mace_core.deferred import defer; defer(); "
+        "from mace_core.config.checks import check; "
         "from mace_core.config.campaign import parse_config; "
         f"check(parse_config({METAL!r}, where='test'), {str(files)!r}); "
         "print('torch' in sys.modules)"
