@@ -155,29 +155,33 @@ def batch(graphs: Sequence[Graph]) -> Graph:
     """Several graphs as one; frames keep their order."""
     if len(graphs) == 1:
         return graphs[0]
-    first_atom = np.cumsum([0, *[g.n_atoms for g in graphs]])
-    first_frame = np.cumsum([0, *[g.n_frames for g in graphs]])
-    first_edge = np.cumsum([0, *[g.n_edges for g in graphs]])
-    together = {
-        f.name: torch.cat([getattr(g, f.name) for g in graphs])
-        for f in fields(Graph)
-        if f.name not in ("edge_index", "frame", "head", "reverse")
-    }
-    head = None
+    n_atoms, n_edges = [g.n_atoms for g in graphs], [g.n_edges for g in graphs]
+    n_frames, device = [g.n_frames for g in graphs], graphs[0].cell.device
+
+    def together(name: str, dim: int = 0) -> torch.Tensor:
+        return torch.cat([getattr(g, name) for g in graphs], dim)
+
+    def before(sizes: list[int], rows: list[int]) -> torch.Tensor:
+        """For each row the sum of sizes of the graphs before its own."""
+        offsets = np.repeat(np.cumsum([0, *sizes[:-1]]), rows)
+        return torch.from_numpy(offsets).to(device)
+
+    head = reverse = None
     if any(g.head is not None for g in graphs):
-        default = [torch.full((g.n_frames,), -1, device=g.cell.device) for g in graphs]
+        default = [torch.full((g.n_frames,), -1, device=device) for g in graphs]
         head = torch.cat(
             [d if g.head is None else g.head for g, d in zip(graphs, default, strict=True)]
         )
-    reverse = None
     if all(g.reverse is not None for g in graphs):
-        reverse = torch.cat([g.reverse + int(e) for g, e in zip(graphs, first_edge, strict=False)])
+        reverse = together("reverse").add_(before(n_edges, n_edges))
     return Graph(
-        **together,
+        positions=together("positions"),
+        species=together("species"),
+        edge_index=together("edge_index", 1).add_(before(n_atoms, n_edges)),
+        unit_shifts=together("unit_shifts"),
+        cell=together("cell"),
+        periodic=together("periodic"),
+        frame=together("frame").add_(before(n_frames, n_atoms)),
         head=head,
         reverse=reverse,
-        edge_index=torch.cat(
-            [g.edge_index + int(a) for g, a in zip(graphs, first_atom, strict=False)], dim=1
-        ),
-        frame=torch.cat([g.frame + int(f) for g, f in zip(graphs, first_frame, strict=False)]),
     )

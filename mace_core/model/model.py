@@ -174,10 +174,10 @@ class MACE(torch.nn.Module):
         Raises:
             UserError: a frame names no head and the model has no default one.
         """
-        native = whole.native_for(self, graph)
-        if native is not None:
-            with torch.set_grad_enabled(training):
-                return self._at_once(native, graph, forces, stress, training)
+        with torch.set_grad_enabled(training):
+            at_once = whole.predict(self, graph, forces, stress, training)
+            if at_once is not None:
+                return self._with_repulsion(graph, *at_once)
         head = head_of_atoms(graph, self.heads, self.default_head)
         with torch.set_grad_enabled(training or forces or stress):
             vectors = graph.vectors().detach()
@@ -206,11 +206,8 @@ class MACE(torch.nn.Module):
             energy, node_energy = energy.detach(), node_energy.detach()
         return Output(energy, node_energy, F, sigma)
 
-    def _at_once(self, native, graph: Graph, forces: bool, stress: bool, training: bool) -> Output:
-        """The same by one native operation; the repulsion, which has no weights, is added."""
-        energy, node_energy, F, virial = whole.predict(
-            native, self, graph, forces, stress, training
-        )
+    def _with_repulsion(self, graph: Graph, energy, node_energy, F, virial) -> Output:
+        """What one native operation found, and the repulsion, which has no weights."""
         if self.pair_repulsion is not None:
             with torch.enable_grad():
                 vectors = graph.vectors().detach().requires_grad_()
@@ -220,11 +217,11 @@ class MACE(torch.nn.Module):
                 D = derivatives.edge_gradient(of_atoms, vectors, training=False)
             node_energy = node_energy + of_atoms.detach()
             energy = energy.index_add(0, graph.frame, of_atoms.detach().double())
-            if forces:
+            if F is not None:
                 F = F + derivatives.forces(D, graph.edge_index, graph.n_atoms)
-            if stress:
+            if virial is not None:
                 virial = virial + derivatives.virial(D, vectors.detach(), graph)
-        sigma = derivatives.stress_of(virial, graph) if stress else None
+        sigma = None if virial is None else derivatives.stress_of(virial, graph)
         return Output(energy, node_energy, F, sigma)
 
     def features(self, graph: Graph, vectors: torch.Tensor) -> list[torch.Tensor]:

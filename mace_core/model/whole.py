@@ -12,7 +12,7 @@ import torch
 from mace_core.model.graph import Graph
 from mace_core.ops import a_basis_native
 from mace_core.ops.b_basis import NEGLIGIBLE
-from mace_core.ops.backend import Kernels, kernels
+from mace_core.ops.backend import kernels
 from mace_core.ops.coupling import dim
 from mace_core.ops.harmonics import MAX_ELL
 from mace_core.ops.paths import Paths
@@ -21,49 +21,37 @@ from mace_core.ops.whole_model import Frames, Layer, Shape, WholeModel, Zero, ev
 _shapes: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def native_for(model: torch.nn.Module, graph: Graph) -> Kernels | None:
-    """The kernels, if the model is of the kind that they evaluate as a whole.
-
-    That is: one head, Bessel functions of the distance itself, and messages over their mean number.
-    """
-    if (
-        len(model.heads) > 1
-        or model.radial_basis.bessel is None
-        or not 0 < model.architecture.max_ell <= MAX_ELL
-        or any(interaction.density is not None for interaction in model.interactions)
-        or any(product.basis.tables is None for product in model.products)
-    ):
-        return None
-    return kernels(graph.positions, graph.unit_shifts, graph.cell, *weights(model))
-
-
 def predict(
-    native: Kernels,
-    model: torch.nn.Module,
-    graph: Graph,
-    forces: bool,
-    stress: bool,
-    training: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    model: torch.nn.Module, graph: Graph, forces: bool, stress: bool, training: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None] | None:
     """Energies of frames and of atoms without pair repulsion, forces, virials.
 
     Args:
-        native: as :func:`native_for` gives it.
         model: a MACE.
         graph: frames.
         forces: wanted, else None.
         stress: virials wanted, else None.
         training: the results can be differentiated by the model's weights, once.
+
+    Returns:
+        None where the model is not of the kind that the kernels evaluate as a whole, see
+        :func:`shape_of`, or where there are no kernels.
     """
-    which = forces, stress
+    shape = shape_of(model)
+    if shape is None:
+        return None
+    own = weights(model)
+    native = kernels(graph.positions, graph.unit_shifts, graph.cell, *own)
+    if native is None:
+        return None
+    call = native, shape, *inputs(model, graph), (forces, stress)
     if training:
-        return WholeModel.apply(native, *inputs(model, graph), which, *weights(model))
-    own = [w.detach().contiguous() for w in weights(model)]
-    return evaluate(native, *inputs(model, graph), which, own)[0]
+        return WholeModel.apply(*call, *own)
+    return evaluate(*call, [w.detach().contiguous() for w in own])[0]
 
 
-def inputs(model: torch.nn.Module, graph: Graph) -> tuple[Shape, Frames, Zero]:
-    """What :class:`WholeModel` takes beside the weights."""
+def inputs(model: torch.nn.Module, graph: Graph) -> tuple[Frames, Zero]:
+    """What :class:`WholeModel` takes beside shape and weights."""
     frames = Frames(
         graph.positions.detach(),
         graph.species,
@@ -74,35 +62,53 @@ def inputs(model: torch.nn.Module, graph: Graph) -> tuple[Shape, Frames, Zero]:
         graph.reverse,
     )
     scale, shift = model.scale_shift.scale.item(), model.scale_shift.shift.item()
-    return _shape(model), frames, Zero(model.E0, scale, shift)
+    return frames, Zero(model.E0, scale, shift)
 
 
 def weights(model: torch.nn.Module) -> list[torch.Tensor]:
     """All weights in the order of :class:`WholeModel`."""
     found = [model.node_embedding.weight]
-    for interaction, product, readout in zip(
-        model.interactions, model.products, model.readouts, strict=True
-    ):
-        maps = interaction.linear_up, interaction.linear, interaction.skip, product.linear
-        found += [linear.weight for linear in maps]
-        found += [*interaction.radial_MLP.weights, *readout.weights(), *product.weights.values()]
+    layers = zip(model.interactions, model.products, model.readouts, strict=True)
+    for interaction, product, readout in layers:
+        # By the modules' own dictionaries: attribute by attribute takes as long as small kernels.
+        maps = interaction._modules
+        found += [maps[name]._parameters["weight"] for name in ("linear_up", "linear", "skip")]
+        found.append(product._modules["linear"]._parameters["weight"])
+        found += maps["radial_MLP"]._modules["weights"]._parameters.values()
+        found += readout.weights()
+        found += product._modules["weights"]._parameters.values()
     return found
 
 
-def _shape(model: torch.nn.Module) -> Shape:
+def shape_of(model: torch.nn.Module) -> Shape | None:
+    """What the kernels are told of a model, if it is of the kind that they evaluate as a whole.
+
+    That is: one head, Bessel functions of the distance itself, messages over their mean number.
+    """
     dtype = model.node_embedding.weight.dtype
     shapes = _shapes.setdefault(model, {})
     if dtype not in shapes:
-        max_ell, channels = model.architecture.max_ell, model.architecture.num_channels
-        shapes[dtype] = Shape(
-            [_layer(t, model, dtype) for t in range(len(model.interactions))],
-            len(model.elements),
-            channels,
-            max_ell,
-            tuple(model.radial_basis.bessel),
-            dtype,
-        )
+        shapes[dtype] = _shape(model, dtype)
     return shapes[dtype]
+
+
+def _shape(model: torch.nn.Module, dtype: torch.dtype) -> Shape | None:
+    if (
+        len(model.heads) > 1
+        or model.radial_basis.bessel is None
+        or not 0 < model.architecture.max_ell <= MAX_ELL
+        or any(interaction.density is not None for interaction in model.interactions)
+        or any(product.basis.tables is None for product in model.products)
+    ):
+        return None
+    return Shape(
+        [_layer(t, model, dtype) for t in range(len(model.interactions))],
+        len(model.elements),
+        model.architecture.num_channels,
+        model.architecture.max_ell,
+        tuple(model.radial_basis.bessel),
+        dtype,
+    )
 
 
 def _layer(t: int, model: torch.nn.Module, dtype: torch.dtype) -> Layer:

@@ -36,6 +36,8 @@ struct EdgeList {
   const int64_t* first;    // [n_atoms + 1]
   const int64_t* senders;  // [n_edges]
   const int64_t* radial;   // [n_edges] row of R, or null: the edge's own
+  // [n_edges] whether it is the first with its row of R; null: rows are cleared and added to.
+  const uint8_t* is_first = nullptr;
 };
 
 // Operands of F. With dh, dY and dR, all results are those of F's differential
@@ -47,12 +49,12 @@ struct AOperands {
   const T *dh, *dY, *dR;
 };
 
-// Gradients with respect to h, Y, R, g; null where not wanted. Those of h, Y and R are added to what
-// is there, or replace it.
+// Gradients with respect to h, Y, R, g; null where not wanted. Those of h and Y, and of R, are added
+// to what is there, or replace it.
 template <class T>
 struct AResults {
   T *h, *Y, *R, *g;
-  bool add = false;
+  bool add = false, add_R = false;
 };
 
 template <class T>
@@ -63,11 +65,11 @@ class ABasis {
       : t(tables), e(edges), C(channels), in(in), out(out),
         y_of_edges(t.n_y * E), c_Y(t.n_k * E), c_dY(t.n_k * E), rows(t.n_rows * 4 * E),
         products_Y(S * t.n_q * 4 * E), products_dY(S * t.n_q * 4 * E), dots(t.n_k * E) {
-    if (out.add) return;
     // What is added up below.
-    if (out.h) std::fill_n(out.h, e.n_atoms * t.n_h * C, T(0));
-    if (out.Y) std::fill_n(out.Y, e.first[e.n_atoms] * t.n_y, T(0));
-    if (out.R && e.radial) std::fill_n(out.R, e.n_radial * t.n_paths * C, T(0));
+    if (out.h && !out.add) std::fill_n(out.h, e.n_atoms * t.n_h * C, T(0));
+    if (out.Y && !out.add) std::fill_n(out.Y, e.first[e.n_atoms] * t.n_y, T(0));
+    if (out.R && e.radial && !e.is_first && !out.add_R)
+      std::fill_n(out.R, e.n_radial * t.n_paths * C, T(0));
   }
 
   // N lanes from channel c on.
@@ -221,7 +223,7 @@ class ABasis {
     const T* const dR = differential ? in.dR + radial : nullptr;
     T* const of_h = out.h ? out.h + sender : nullptr;
     T* const of_R = out.R ? out.R + radial : nullptr;
-    const bool add = e.radial || out.add;
+    const bool add = out.add_R || (e.is_first ? !e.is_first[edge] : e.radial != nullptr);
     const T *const c_Y = this->c_Y + place, *const c_dY = this->c_dY + place;
     const int32_t *const path_q = t.path_q, *const path_a = t.path_a, *const q_first = t.q_first;
     const int32_t *const q_k = t.q_k, *const q_row = t.q_row;

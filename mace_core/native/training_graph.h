@@ -39,9 +39,10 @@ class Neighbourhood {
   int64_t n_pairs;
   std::vector<int64_t> counts;           // atoms of each element
   int64_t *order, *place;                // the atom that comes k-th; where an atom comes
-  int64_t *first, *senders, *edge;       // of sorted edges: see EdgeList; number before sorting
-  int64_t *pair = nullptr;               // of sorted edges: row of radial functions
-  int64_t* first_edge = nullptr;         // [n_pairs] an edge of each pair, not sorted
+  int64_t *first, *senders, *pair;       // of sorted edges, as in EdgeList, and the next one too
+  uint8_t* is_first;
+  int64_t* edge;                         // of sorted edges: number before sorting
+  int64_t* first_edge;                   // [n_pairs] an edge of each pair, not sorted
   T *sorted_vectors, *pair_vectors;      // [n_edges, 3], [n_pairs, 3] Å
 
   // F_i = Σ_j D_ij − Σ_j D_ji, [n_atoms, 3], and Σ_ij r_ij ⊗ D_ij of each frame, [n_frames, 3, 3];
@@ -137,6 +138,7 @@ class Neighbourhood {
     senders = arena.get<int64_t>(n);
     edge = arena.get<int64_t>(n);
     pair = arena.get<int64_t>(n);
+    is_first = arena.get<uint8_t>(n);
     sorted_vectors = arena.get<T>(3 * n);
     for (int64_t e = 0; e < n; ++e) {
       const int64_t k = next[place[in.receivers[e]]]++;
@@ -144,6 +146,11 @@ class Neighbourhood {
       senders[k] = place[in.senders[e]];
       pair[k] = pair_of_edge[e];
       std::copy_n(vectors + 3 * e, 3, sorted_vectors + 3 * k);
+    }
+    std::vector<uint8_t> seen(n_pairs, 0);
+    for (int64_t k = 0; k < n; ++k) {
+      is_first[k] = !seen[pair[k]];
+      seen[pair[k]] = 1;
     }
   }
 

@@ -141,6 +141,13 @@ struct Exponential<double> {
                           ln2_low = 1.90821492927058770002e-10;
 };
 
+template <class T>
+constexpr T inverse_factorial(int n) {
+  double product = 1;
+  for (int k = 2; k <= n; ++k) product *= k;
+  return T(1 / product);
+}
+
 // exp by range reduction to |r| <= ln 2 / 2 and Taylor's series: right to a few units in the last
 // place between the limits, constant beyond them. ln 2 stands in two parts, the first with so few
 // digits that its product with an integer is exact.
@@ -156,9 +163,9 @@ MACELOOP_INLINE Vec<T> exp(Vec<T> x) {
   const Integers n = __builtin_convertvector(scaled + (scaled < 0 ? -half : half), Integers);
   const Vec<T> whole = __builtin_convertvector(n, Vec<T>);
   const Vec<T> r = (x - whole * E::ln2_high) - whole * E::ln2_low;
-  Vec<T> sum = splat(T(1));
+  Vec<T> sum = splat(inverse_factorial<T>(E::terms));
 #pragma GCC unroll 16
-  for (int k = E::terms; k > 0; --k) sum = sum * r * (T(1) / T(k)) + T(1);
+  for (int k = E::terms - 1; k >= 0; --k) sum = sum * r + inverse_factorial<T>(k);
   const Integers power = (n + E::bias) << E::mantissa;
   return sum * (Vec<T>)power;
 }

@@ -104,7 +104,8 @@ class Pass {
        const Zero& zero)
       : s(shape), graph(frames, shape.n_elements, arena), w(shape, weights), zero(zero),
         n(frames.n_atoms), C(shape.channels), D((s.max_ell + 1) * (s.max_ell + 1)),
-        edges{n, graph.n_pairs, graph.first, graph.senders, graph.pair}, layers(s.n_layers) {
+        edges{n, graph.n_pairs, graph.first, graph.senders, graph.pair, graph.is_first},
+        layers(s.n_layers) {
     for (int64_t z = 0; z < s.n_elements; ++z)
       if (graph.counts[z]) {
         present.push_back(z);
@@ -323,7 +324,7 @@ class Pass {
     k.b_m = arena.get<T>(n * l.a_basis->n_rows * C);
     linear_backward<T>(k.linear_map, k.b_A, v.linear, k.b_m);
     k.b_up = t ? arena.zeros<T>(n * l.rows_in * C) : nullptr;
-    k.b_R = arena.zeros<T>(n_pairs * net.widths[net.n_layers]);
+    k.b_R = arena.get<T>(n_pairs * net.widths[net.n_layers]);
     a_basis<T>(*l.a_basis, edges, C, {k.up, Y, k.R, k.b_m}, {k.b_up, of_Y, k.b_R, nullptr, true});
     k.b_z = arena.get<T>(n_pairs * hidden(net));
     T* const own = arena.get<T>(n_pairs * s.n_bessel);
@@ -351,7 +352,8 @@ class Pass {
       for (int64_t k = p * s.n_bessel; k < (p + 1) * s.n_bessel; ++k) dx[k] = change * slopes[k];
     }
     T* dh = nullptr;
-    for (int64_t t = 0; t < s.n_layers; ++t) dh = tangent(t, dh, dY, dx, of_w.layers[t], along[t], work);
+    for (int64_t t = 0; t < s.n_layers; ++t)
+      dh = tangent(t, dh, dY, dx, of_w.layers[t], along[t], work);
   }
 
   // That of the layer's features; dh is null in the first layer, whose h does not depend on r.
@@ -372,7 +374,7 @@ class Pass {
                            d.of_z, of_w.radial[0] ? of_w.radial : nullptr, true);
     d.m = work.get<T>(n * l.a_basis->n_rows * C);
     d.of_up = work.zeros<T>(n * l.rows_in * C);
-    d.of_R = work.zeros<T>(n_pairs * width);
+    d.of_R = work.get<T>(n_pairs * width);
     a_basis<T>(*l.a_basis, edges, C, {k.up, Y, k.R, k.b_m, up, dY, dR},
                {d.of_up, nullptr, d.of_R, d.m, true});
     d.A = work.get<T>(n * l.rows_A * C);
@@ -446,8 +448,9 @@ class Pass {
     T* const of_m = work.get<T>(n * l.a_basis->n_rows * C);
     linear_backward<T>(k.linear_map, of_A, v.linear, of_m);
     T* const of_up = second ? d.of_up : work.zeros<T>(n * l.rows_in * C);
-    T* const of_R = second ? d.of_R : work.zeros<T>(n_pairs * width);
-    a_basis<T>(*l.a_basis, edges, C, {k.up, Y, k.R, of_m}, {of_up, nullptr, of_R, nullptr, true});
+    T* const of_R = second ? d.of_R : work.get<T>(n_pairs * width);
+    a_basis<T>(*l.a_basis, edges, C, {k.up, Y, k.R, of_m},
+               {of_up, nullptr, of_R, nullptr, true, second});
     if (of_w.radial[0])
       mlp_backward<T>(net, n_pairs, x, k.z, k.sigma, of_R, d.of_z,
                       work.get<T>(n_pairs * hidden(net)), nullptr, of_w.radial, second);

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mace_core.ops.backend import Kernels, Struct, integers, last_derivative, pointers
+from mace_core.ops.backend import Kernels, Struct, last_derivative, pointers
 
 
 class Layer(NamedTuple):
@@ -150,6 +150,7 @@ def evaluate(native, shape, frames, zero, which, weights, keep: bool = False):
     r, species, edges, shifts, cell, frame, reverse = pointers(*tensors)
     words = [n_atoms, n_edges, n_frames, r, species, edges, edges + 8 * n_edges, shifts, cell]
     described = np.array([*words, frame, reverse or 0], dtype=np.int64)
+    addresses = np.array(pointers(*weights), dtype=np.int64)
     energy = torch.empty(n_frames, dtype=torch.float64)
     node_energy = torch.empty(n_atoms, dtype=torch.float64)
     forces = torch.empty_like(positions, memory_format=torch.contiguous_format)
@@ -158,14 +159,14 @@ def evaluate(native, shape, frames, zero, which, weights, keep: bool = False):
     found = native.model_forward(
         shape.address,
         described.ctypes.data,
-        integers(tuple(pointers(*weights))).address,
+        addresses.ctypes.data,
         zero.E0.data_ptr(),
         zero.scale,
         zero.shift,
         *pointers(energy, node_energy, forces, virial),
         int(keep),
     )
-    call = _Call(native, found, (shape, tensors)) if keep else None
+    call = _Call(native, found, (shape, tensors, addresses)) if keep else None
     return (energy, node_energy, forces, virial), call
 
 
@@ -179,13 +180,9 @@ class _Call:
         """Gradients of the weights."""
         cotangents = [None if g is None else g.contiguous() for g in cotangents]
         found = [torch.empty_like(w) for w in weights]
-        self.native.model_backward(
-            self.address,
-            *pointers(*cotangents),
-            integers(
-                tuple(w.data_ptr() if n else 0 for w, n in zip(found, needed, strict=True))
-            ).address,
-        )
+        addresses = [w.data_ptr() if n else 0 for w, n in zip(found, needed, strict=True)]
+        addresses = np.array(addresses, dtype=np.int64)
+        self.native.model_backward(self.address, *pointers(*cotangents), addresses.ctypes.data)
         return [w if n else None for w, n in zip(found, needed, strict=True)]
 
     def __del__(self):

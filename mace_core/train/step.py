@@ -9,6 +9,8 @@ from mace_core.train.optimizer import MovingAverage
 
 #: Of the optimiser's state, in the order of ``Weight`` in native/training_step.h.
 _STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+#: Column of ``Weight`` in which the gradient's address stands.
+_GRADIENT = 2
 
 
 class WeightStep:
@@ -32,18 +34,36 @@ class WeightStep:
     ):
         self.optimizer, self.clip_grad, self.average = optimizer, clip_grad, average
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._state, self._found, self._words = None, None, None
 
     def __call__(self) -> None:
         native = kernels(*self._parameters)
-        if native is not None and all(self._ready(p) for p in self._parameters):
-            self._native(native)
+        gradients = [p.grad for p in self._parameters]
+        if native is not None and all(g is not None for g in gradients) and self._find_state():
+            self._native(native, gradients)
         else:
             self._torch()
         for parameter in self._parameters:
             parameter.grad = None
 
-    def _ready(self, parameter: torch.Tensor) -> bool:
-        return parameter.grad is not None and parameter in self.optimizer.state
+    def _find_state(self) -> bool:
+        """Write down where weights, states and averages are; False before torch's first step."""
+        state = self.optimizer.state
+        found = [p.data_ptr() for p in self._parameters], len(state)
+        if state is self._state and found == self._found:
+            return True
+        if not all(p in state for p in self._parameters):
+            return False
+        averaged = self.average.averaged if self.average else {}
+        words = []
+        for parameter in self._parameters:
+            own, average = state[parameter], averaged.get(parameter)
+            tensors = [own.get(key) for key in _STATE] + [average, own["step"]]
+            words.append([parameter.numel(), parameter.data_ptr(), 0])
+            words[-1] += [0 if x is None else x.data_ptr() for x in tensors]
+        self._words = np.array(words, dtype=np.int64)
+        self._state, self._found = state, found
+        return True
 
     def _torch(self) -> None:
         if self.clip_grad is not None:
@@ -52,26 +72,17 @@ class WeightStep:
         if self.average:
             self.average.update()
 
-    def _native(self, native: Kernels) -> None:
-        follow, averaged = 0.0, {}
-        if self.average:
-            follow = 1 - self.average.next_decay()
-            averaged = self.average.averaged
-        groups, settings, words, keep = [], [], [], []
+    def _native(self, native: Kernels, gradients: list[torch.Tensor]) -> None:
+        follow = 1 - self.average.next_decay() if self.average else 0.0
+        groups, settings = [], []
         for group in self.optimizer.param_groups:
             groups.append(len(group["params"]))
             decoupled = float(group["decoupled_weight_decay"])
             rate, decay = group["lr"], group["weight_decay"]
             settings.append([rate, *group["betas"], group["eps"], decay, decoupled])
-            for parameter in group["params"]:
-                state, gradient = self.optimizer.state[parameter], parameter.grad.contiguous()
-                keep.append(gradient)
-                average = averaged.get(parameter)
-                words.append(parameter.numel())
-                words += [parameter.data_ptr(), gradient.data_ptr()]
-                words += [state[key].data_ptr() if key in state else 0 for key in _STATE]
-                words += [0 if average is None else average.data_ptr(), state["step"].data_ptr()]
-        arrays = np.array(groups), np.array(settings, dtype=np.float64), np.array(words)
+        gradients = [g.contiguous() for g in gradients]
+        self._words[:, _GRADIENT] = [g.data_ptr() for g in gradients]
+        arrays = np.array(groups), np.array(settings, dtype=np.float64), self._words
         counts, numbers, weights = (array.ctypes.data for array in arrays)
         limit = -1.0 if self.clip_grad is None else self.clip_grad
         native.weight_step(len(groups), counts, numbers, weights, limit, follow)

@@ -40,7 +40,7 @@ def native():
 
 def frames(model, dtype=torch.float64):
     graph = batch([graph_of(frame(), model.r_max, ELEMENTS, dtype) for frame in FRAMES.values()])
-    assert whole.native_for(model, graph) is not None
+    assert whole.shape_of(model) is not None
     return graph
 
 
@@ -71,7 +71,7 @@ def test_same_as_the_operations_one_by_one(variant, dtype, keys, monkeypatch):
     model = small_model(dtype=dtype, **VARIANTS[variant])
     graph = frames(model, dtype)
     found = outputs_and_gradients(model, graph, keys)
-    monkeypatch.setattr(whole, "native_for", lambda *_: None)
+    monkeypatch.setattr(whole, "shape_of", lambda _: None)
     expected = outputs_and_gradients(model, graph, keys)
     for ours, reference in zip(found, expected, strict=True):
         reference = [
@@ -108,11 +108,11 @@ def test_gradients_against_finite_differences(variant):
     changes = {"num_channels": 2, "radial_MLP": [3, 4], "correlation": 2, "max_ell": 2}
     model = small_model(**(VARIANTS[variant] | changes))
     graph = graph_of(FRAMES["crystal"](), 2.6, ELEMENTS)
-    native = whole.native_for(model, graph)
+    native, shape = backend.kernels(graph.positions), whole.shape_of(model)
 
     def outputs(*weights):
         inputs = whole.inputs(model, graph)
-        return WholeModel.apply(native, *inputs, (True, True), *weights)
+        return WholeModel.apply(native, shape, *inputs, (True, True), *weights)
 
     weights = [w.detach().clone().requires_grad_() for w in whole.weights(model)]
     assert torch.autograd.gradcheck(outputs, weights, fast_mode=False, atol=1e-6, rtol=1e-5)
@@ -172,5 +172,5 @@ def test_weights_changed_before_the_backward_pass():
 def test_other_models_run_operation_by_operation(changes):
     model = small_model(**changes)
     graph = graph_of(FRAMES["molecule"](), model.r_max, ELEMENTS)
-    assert whole.native_for(model, graph) is None
+    assert whole.shape_of(model) is None
     assert torch.isfinite(model(graph).forces).all()
