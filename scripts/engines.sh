@@ -15,9 +15,6 @@ sorry() {
   failed+=("$2")
 }
 
-# One apt-get at a time, scripts/setup.sh's included.
-apt_get() { flock "${TMPDIR:-/tmp}/maceloop-apt.lock" apt-get "$@"; }
-
 # apt NAME PACKAGE…: Debian packages for engine NAME.
 apt() {
   local name=$1 missing=()
@@ -33,7 +30,7 @@ apt() {
   else
     say "$name: installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    { apt_get update -qq && apt_get install -y -qq --no-install-recommends "${missing[@]}"; } > /dev/null ||
+    { scripts/apt_get.sh update -qq && scripts/apt_get.sh install -y -qq --no-install-recommends "${missing[@]}"; } > /dev/null ||
       sorry "$name: apt-get install ${missing[*]} failed" "$name"
   fi
 }

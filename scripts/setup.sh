@@ -23,9 +23,7 @@ make_venv() {
   package="python$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
   if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
     say "installing $package"
-    # One apt-get at a time, scripts/engines.sh's included.
-    apt_get() { flock "${TMPDIR:-/tmp}/maceloop-apt.lock" apt-get "$@"; }
-    apt_get update -qq && apt_get install -y -qq --no-install-recommends "$package" > /dev/null
+    scripts/apt_get.sh update -qq && scripts/apt_get.sh install -y -qq --no-install-recommends "$package" > /dev/null
     "$1" -m venv .venv
   else
     die "$1 cannot make a venv: install it first, e.g. 'sudo apt-get install $package'"
