@@ -52,6 +52,7 @@ class WeightStep:
         found = [p.data_ptr() for p in self._parameters], len(state)
         if state is self._state and found == self._found:
             return True
+        self._state = None
         if not all(p in state for p in self._parameters):
             return False
         averaged = self.average.averaged if self.average else {}

@@ -24,8 +24,22 @@ class Toy(torch.nn.Module):
         )
 
 
-def trained(model, on, n_steps, clip_grad=None, ema=True, resumed=False, **values):
-    """Weights, averages and the optimiser's state after some steps."""
+def load_another(optimizer):
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+
+
+def begin_anew(optimizer):
+    optimizer.state.clear()
+
+
+def move_weights(optimizer):
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            p.data = p.data.clone()
+
+
+def trained(model, on, n_steps, clip_grad=None, ema=True, resumed=False, change=None, **values):
+    """Weights, averages and the optimiser's state after some steps, with a change after two."""
     train = Train(clip_grad=clip_grad, weight_decay=0.05, **values)
     optimizer = new_optimizer(model, train)
     average = MovingAverage(model, 0.9) if ema else None
@@ -38,6 +52,8 @@ def trained(model, on, n_steps, clip_grad=None, ema=True, resumed=False, **value
                 optimizer = new_optimizer(model, train)
                 optimizer.load_state_dict(state)
                 move = WeightStep(optimizer, clip_grad, average)
+            if change and k == 2:
+                change(optimizer)
             optimizer.param_groups[0]["lr"] = 0.01 / (1 + k)
             for p in model.parameters():
                 size = torch.randn(p.shape, generator=gradients, dtype=torch.float64)
@@ -70,6 +86,15 @@ def test_native_steps_are_torchs(optimizer, amsgrad, clip_grad, ema, dtype):
     for native, plain in zip(found["native"], found["torch"], strict=True):
         assert native.dtype == plain.dtype
         torch.testing.assert_close(native, plain, rtol=precision, atol=precision)
+
+
+@pytest.mark.parametrize("change", [load_another, begin_anew, move_weights])
+def test_weights_and_state_are_found_where_they_are_now(change):
+    torch.manual_seed(1)
+    model = Toy(torch.float64)
+    found = [trained(copy.deepcopy(model), on, 6, change=change) for on in ("native", "torch")]
+    for native, plain in zip(*found, strict=True):
+        torch.testing.assert_close(native, plain, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("on", ["native", "torch"])
