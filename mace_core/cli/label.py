@@ -36,8 +36,8 @@ def register(app: typer.Typer) -> None:
         batches: Annotated[list[Path] | None, typer.Argument(help="label/batch_*.extxyz")] = None,
     ) -> None:
         """Merge label batches; fails unless exactly the selected frames were labelled."""
+        from mace_core.label.ladder import FIRST_RUNG
         from mace_core.label.merge import merge_labels
-        from mace_core.label.run import FIRST_RUNG
         from mace_core.storage import read_json, write_json
 
         merged = merge_labels(read_json(plan), frames, batches or [])

@@ -11,7 +11,8 @@ from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import LabelStatus
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
-from mace_core.label.run import Labelled, label_frames, labelled_frame, later_rungs
+from mace_core.label.ladder import later_rungs
+from mace_core.label.run import Labelled, label_frames, labelled_frame
 from mace_core.label.store import LabelStore
 from mace_core.label.theory import versions
 from mace_core.progress import Progress

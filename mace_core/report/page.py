@@ -14,7 +14,7 @@ from mace_core.chronicle import Chronicle, generations_table, walkers_table
 from mace_core.config import Config
 from mace_core.conventions import MEV
 from mace_core.errors import UserError
-from mace_core.label.run import FIRST_RUNG
+from mace_core.label.ladder import FIRST_RUNG
 from mace_core.report import advice, plots, provenance, viewer
 from mace_core.storage import write_text
 from mace_core.tables import write_table

@@ -263,9 +263,9 @@ def test_no_cuda(files, monkeypatch, no_worker):
 
 
 def test_an_engine_that_is_not_installed(files, monkeypatch):
-    import mace_core.label.run as label_run
+    import mace_core.label.start as label_start
 
-    monkeypatch.setattr(label_run, "find_spec", lambda name: None)
+    monkeypatch.setattr(label_start, "find_spec", lambda name: None)
     with pytest.raises(UserError) as caught:
         check(parse_config(MOLECULE, where="test"), files)
     for word in ("labeller.engine", "'pyscf'", "pip install pyscf"):

@@ -21,8 +21,9 @@ from mace_core.config.labellers import (
 )
 from mace_core.errors import UserError
 from mace_core.frames import canonical
-from mace_core.label import run
-from mace_core.label.run import check_engine, label_frames, labelled_frame
+from mace_core.label import run, start
+from mace_core.label.run import label_frames, labelled_frame
+from mace_core.label.start import check_engine
 from mace_core.label.store import LabelStore
 
 
@@ -216,7 +217,7 @@ def test_engines_that_cannot_work_at_all_are_user_errors(label, monkeypatch):
     with pytest.raises(UserError, match=r"labeller\.engine.*Ti"):
         check_engine(EMTLabeller(), ["Cu", "Ti"])
     check_engine(EMTLabeller(), ["Cu"])
-    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    monkeypatch.setattr(start, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tblite"):
         check_engine(TBLiteLabeller())
 

@@ -8,7 +8,7 @@ from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import CHARGE, SPIN
 from mace_core.errors import UserError
 from mace_core.label.isolated import ground_state_spin, isolated_atoms
-from mace_core.label.run import check_engine
+from mace_core.label.start import check_engine
 from mace_core.label.theory import engine_version
 
 

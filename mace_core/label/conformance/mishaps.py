@@ -14,7 +14,7 @@ from mace_core.label.conformance.findings import Finding, Verdict, failed, ok, s
 from mace_core.label.conformance.probe import Probe, Subject
 from mace_core.label.conformance.repeats import repeated
 from mace_core.label.conformance.watch import left_running, programs, small_disk, watched
-from mace_core.label.run import check_engine
+from mace_core.label.start import check_engine
 from mace_core.label.store import Record
 
 _NOTHING_LEFT = (

@@ -11,7 +11,7 @@ from mace_core.conventions import CHARGE, SPIN
 from mace_core.errors import UserError
 from mace_core.frames import canonical
 from mace_core.label.conformance import tolerances as t
-from mace_core.label.run import check_engine
+from mace_core.label.start import check_engine
 
 
 def off_equilibrium(atoms: Atoms) -> Atoms:

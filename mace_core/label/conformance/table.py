@@ -14,7 +14,7 @@ from mace_core.label.conformance import tolerances as t
 from mace_core.label.conformance.findings import Finding, failed, ok
 from mace_core.label.conformance.probe import NoLabel, Probe, Subject
 from mace_core.label.conformance.subjects import off_equilibrium
-from mace_core.label.run import check_engine
+from mace_core.label.start import check_engine
 
 Run = Callable[[Subject, Probe], Finding]
 

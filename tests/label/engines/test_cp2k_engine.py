@@ -14,7 +14,8 @@ from mace_core.config.labellers import CP2KLabeller
 from mace_core.errors import UserError
 from mace_core.frames import canonical
 from mace_core.label.engines import Refused, cp2k, engine_for
-from mace_core.label.run import check_engine, label_frames
+from mace_core.label.run import label_frames
+from mace_core.label.start import check_engine
 from mace_core.label.store import LabelStore
 from mace_core.label.theory import describe, theory_id
 

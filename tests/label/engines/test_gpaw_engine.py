@@ -11,7 +11,8 @@ from mace_core.errors import UserError
 from mace_core.frames import canonical
 from mace_core.label.engines import engine_for
 from mace_core.label.isolated import isolated_atoms
-from mace_core.label.run import check_engine, label_frames
+from mace_core.label.run import label_frames
+from mace_core.label.start import check_engine
 from mace_core.label.store import LabelStore
 
 pytest.importorskip("gpaw", reason="GPAW is not installed: scripts/engines.sh gpaw")
