@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ class Child:
         return self.answer()
 
     def end(self) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended, with a command unread
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from contextlib import suppress
 from itertools import pairwise
 
 import psutil
@@ -56,21 +57,48 @@ def frame_ids(campaign, g):
     )
 
 
-def seconds(campaign, job, g) -> float:
+def cost(campaign, job, g) -> dict[str, float]:
+    """Seconds by the clock and of the CPU."""
     with open(campaign.layout.gen(g) / "benchmarks" / f"{job}.tsv") as table:
-        return float(next(csv.DictReader(table, delimiter="\t"))["s"])
+        row = next(csv.DictReader(table, delimiter="\t"))
+    return {key: float(row[key]) for key in ("s", "cpu_time")}
 
 
-def running(snakemake) -> set[str]:
-    """Subcommands of maceloop at work below snakemake."""
-    found = set()
+def at_work(snakemake, step) -> list[psutil.Process]:
+    """Those of snakemake's jobs that run this subcommand of maceloop."""
+    found = []
     for process in psutil.Process(snakemake.pid).children(recursive=True):
-        try:
-            command = process.cmdline()
-        except psutil.Error:
-            continue  # ended meanwhile
-        found |= {b for a, b in pairwise(command) if a.endswith("/maceloop")}
+        with suppress(psutil.Error):  # ended meanwhile
+            command = pairwise(process.cmdline())
+            if any(a.endswith("/maceloop") and b == step for a, b in command):
+                found.append(process)
     return found
+
+
+def stop_inside(snakemake, step, whole: dict[str, float]) -> list[psutil.Process]:
+    """SIGSTOP a step in its midst, so that it does not end before the kill; its processes.
+
+    The midst by the CPU time of the whole step, whatever else the machine does, or by the clock,
+    where it sleeps.
+    """
+    jobs = at_work(snakemake, step)
+    end = time.monotonic() + 0.5 * whole["s"]
+    while jobs and time.monotonic() < end and cpu_seconds(jobs[0]) < 0.5 * whole["cpu_time"]:
+        time.sleep(0.01)
+        jobs = [job for job in jobs if job.is_running()]
+    for job in jobs:
+        with suppress(psutil.Error):
+            job.suspend()
+    return jobs
+
+
+def cpu_seconds(job) -> float:
+    """Of a process and those below it."""
+    total = 0.0
+    with suppress(psutil.Error):
+        for process in (job, *job.children(recursive=True)):
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 def test_whole_loop(unbroken):
@@ -91,18 +119,18 @@ def test_killed_in_each_rule(unbroken, tmp_path):
     for step, (job, g, with_children) in STEPS.items():
         before = campaign.labelled()
         snakemake = campaign.start(*TARGETS.get(step, []))
-        campaign.wait_for(lambda s=snakemake, t=step: t in running(s) or s.poll() is not None, 300)
+        campaign.wait_for(lambda s=snakemake, t=step: at_work(s, t) or s.poll() is not None, 300)
         assert snakemake.poll() is None, (
             f"{step} never ran:\n{(campaign.folder / 'run.log').read_text()}"
         )
-        # Well inside the step, or at its end where the machine is quicker now.
-        end = time.monotonic() + 0.6 * seconds(unbroken, job, g)
-        while time.monotonic() < end and snakemake.poll() is None and step in running(snakemake):
-            time.sleep(0.02)
+        stopped = stop_inside(snakemake, step, cost(unbroken, job, g))
+        assert stopped, f"{step} ended before the kill"
         again = {frame for frame in recorded if campaign.labelled()[frame] > before[frame]}
         assert not again, f"labelled again before the kill in {step}: {again}"
-        if snakemake.poll() is None:
-            campaign.kill(snakemake, with_children=with_children)
+        campaign.kill(snakemake, with_children=with_children)
+        for process in stopped:
+            with suppress(psutil.Error):
+                process.resume()
         recorded = {path.stem for path in campaign.folder.glob("labels/*/*.json")}
 
     before = campaign.labelled()
