@@ -19,7 +19,7 @@ SOURCES = sorted(path for path in NATIVE.iterdir() if path.suffix in (".cpp", ".
 # By this mace_core.native.loader.fits sees whether Python and kernels speak of the same structures.
 INTERFACE = hashlib.sha256((NATIVE / "tables.h").read_bytes()).hexdigest()[:16]
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-FLAGS += ["-fvisibility=hidden", "-g0"]
+FLAGS += ["-fvisibility=hidden", "-g0", "-pthread"]
 V2 = ["-msse4.2", "-mpopcnt"]
 V3 = [*V2, "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]
 V4 = [*V3, *(f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl"))]
@@ -53,6 +53,7 @@ setup(
             depends=[str(path) for path in SOURCES if path.suffix == ".h"],
             define_macros=[("MACELOOP_INTERFACE", f'"{INTERFACE}"')],
             extra_compile_args=[*FLAGS, *flags],
+            extra_link_args=["-pthread"],
             language="c++",
             optional=True,
         )
