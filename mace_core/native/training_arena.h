@@ -60,6 +60,9 @@ class Chunks {
 
  private:
   static constexpr std::size_t kMostKept = std::size_t(64) << 20;
+
+  Chunks() { free_.reserve(kMostKept / kUnit + 1); }  // so that giving back cannot fail
+
   std::mutex mutex_;
   std::vector<Chunk> free_;
   std::size_t kept_ = 0;

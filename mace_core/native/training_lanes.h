@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "simd.h"
+#include "training_pool.h"
 
 namespace maceloop::training {
 
@@ -60,68 +61,6 @@ void over_channels(int64_t channels, Kernel& kernel) {
   for (; c + W <= channels; c += W) kernel.template run<Wide<T>, 1>(c);
   for (; c < channels; ++c) kernel.template run<Single<T>, 1>(c);
 }
-
-// Blocks of memory that a thread's calls use one after the other: a step is thousands of calls with
-// a few sizes.
-class Pool {
- public:
-  struct Block {
-    void* data;
-    std::size_t size;
-  };
-
-  ~Pool() {
-    for (const Block& block : free_) std::free(block.data);
-  }
-
-  Block take(std::size_t size) {
-    size = (size + 127) / 64 * 64;
-    for (std::size_t i = free_.size(); i-- > 0;)
-      if (free_[i].size >= size && free_[i].size <= 2 * size) {
-        const Block found = free_[i];
-        free_[i] = free_.back();
-        free_.pop_back();
-        return found;
-      }
-    void* data = std::aligned_alloc(64, size);
-    if (!data) std::abort();
-    return {data, size};
-  }
-
-  void give(Block block) {
-    if (free_.size() >= kKept) {
-      std::free(free_.front().data);
-      free_.erase(free_.begin());
-    }
-    free_.push_back(block);
-  }
-
-  static Pool& of_thread() {
-    static thread_local Pool pool;
-    return pool;
-  }
-
- private:
-  static constexpr std::size_t kKept = 64;
-  std::vector<Block> free_;
-};
-
-// Memory for the time of one call, aligned to vectors, not initialised.
-template <class T>
-class Buffer {
- public:
-  explicit Buffer(int64_t n) : block_(Pool::of_thread().take(n * sizeof(T))) {}
-  Buffer(Buffer&& other) noexcept : block_(other.block_) { other.block_.data = nullptr; }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() {
-    if (block_.data) Pool::of_thread().give(block_);
-  }
-  operator T*() const { return static_cast<T*>(block_.data); }
-
- private:
-  Pool::Block block_;
-};
 
 template <class T>
 struct Exponential;

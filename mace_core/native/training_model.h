@@ -14,9 +14,7 @@
 #include "training_bessel.h"
 #include "training_graph.h"
 #include "training_harmonics.h"
-#include "training_linear.h"
-#include "training_mixture.h"
-#include "training_mlp.h"
+#include "training_shape.h"
 
 namespace maceloop::training {
 
@@ -44,58 +42,6 @@ void any_b_basis(const BTables& tables, int64_t n_elements, const int64_t* count
     case 3: return b_basis<T, 3>(tables, n_elements, counts, channels, in, out);
   }
 }
-
-// One layer; mace_core/ops/whole_model.py fills it. The maps stand for any number of atoms.
-template <class T>
-struct LayerShape {
-  int64_t rows_in, rows_A, rows_out;  // of h, A, h'
-  int64_t residual;                   // W_z acts on h and by-passes the product; else on A
-  const ATables<T>* a_basis;
-  const BTables* b_basis;
-  const Mixture<T>* mixture;
-  const LinearShape *up, *linear, *skip, *product;
-  int64_t n_radial, n_readout;        // layers of the two networks
-  const int64_t *radial_widths, *readout_widths;
-  const T *radial_factors, *readout_factors;
-};
-
-template <class T>
-struct ModelShape {
-  int64_t n_layers, n_elements, channels, max_ell, n_bessel, cutoff_order;
-  const LayerShape<T>* const* layers;
-  const double* r_max;  // Å
-};
-
-// The weights of a layer, or where their gradients are to be written.
-template <class P>
-struct LayerWeights {
-  P up, linear, skip, product;
-  const P *radial, *readout, *mixture;
-};
-
-// In the order of mace_core/ops/whole_model.py. Networks want all gradients or none.
-template <class T, class P>
-struct Weights {
-  P embedding;
-  std::vector<LayerWeights<P>> layers;
-
-  Weights(const ModelShape<T>& shape, const P* next) : embedding(*next++) {
-    for (int64_t t = 0; t < shape.n_layers; ++t) {
-      const LayerShape<T>& s = *shape.layers[t];
-      LayerWeights<P> w{next[0], next[1], next[2], next[3], next + 4, nullptr, nullptr};
-      w.readout = w.radial + s.n_radial;
-      w.mixture = w.readout + s.n_readout;
-      next = w.mixture + s.mixture->n_blocks;
-      layers.push_back(w);
-    }
-  }
-};
-
-// Energies are scale · x + shift + E0 of the element, in eV.
-struct Zero {
-  const double* E0;  // [n_elements]
-  double scale, shift;
-};
 
 template <class T>
 class Pass {

@@ -28,7 +28,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
 #: That of the functions in training.cpp which this file calls.
-INTERFACE = 5
+INTERFACE = 6
 
 #: Arguments of each function: p a pointer, i an integer, d a double.
 _FUNCTIONS = {
@@ -44,12 +44,10 @@ _FUNCTIONS = {
     "linear_backward": "pppp",
     "linear_weights": "pppp",
     "weight_step": "ipppdd",
-    "model_forward": "pppp" + "dd" + "pppp" + "i",
+    "model_forward": "pppp" + "dd" + "pppp" + "ip",
     "model_backward": "p" + "pppp" + "p",
     "model_free": "p",
 }
-#: Those that return a pointer.
-_MAKERS = {"model_forward"}
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
 
@@ -64,15 +62,30 @@ def use(backend: str) -> Iterator[None]:
 
 
 class Kernels:
-    """The native functions for one dtype, as attributes."""
+    """The native functions for one dtype, as attributes.
+
+    They raise MemoryError, and :class:`UserError` where threads cannot be started.
+    """
 
     def __init__(self, dll: ctypes.CDLL, dtype: torch.dtype):
         kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
         for name, arguments in _FUNCTIONS.items():
             function = getattr(dll, f"maceloop_{name}_{_SUFFIX[dtype]}")
             function.argtypes = [kinds[a] for a in arguments]
-            function.restype = ctypes.c_void_p if name in _MAKERS else None
+            function.restype, function.errcheck = ctypes.c_int, _succeeded
             setattr(self, name, function)
+
+
+def _succeeded(code: int, function, arguments) -> None:
+    """Raises what a native function's code says."""
+    if code == 1:
+        raise MemoryError("memory ran out in a native kernel")
+    if code:
+        raise UserError(
+            "a thread could not be started",
+            where=f"a training step on {torch.get_num_threads()} threads",
+            mend="set OMP_NUM_THREADS lower, or allow this user more processes (ulimit -u)",
+        )
 
 
 def kernels(*operands: torch.Tensor) -> Kernels | None:

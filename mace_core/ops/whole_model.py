@@ -3,8 +3,12 @@
 One call computes them, a second one the gradients of a loss on them with respect to all weights
 (``training_model.h``): a training step is then two calls instead of some thousand. The operations
 are those of the other modules here, in the same order.
+
+The frames of a batch are shared out among as many threads as torch has, one or more to each
+(``training_groups.h``). One number of threads gives the same bits every time.
 """
 
+import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -156,7 +160,8 @@ def evaluate(native, shape, frames, zero, which, weights, keep: bool = False):
     forces = torch.empty_like(positions, memory_format=torch.contiguous_format)
     forces = forces if which[0] else None
     virial = positions.new_empty(n_frames, 3, 3) if which[1] else None
-    found = native.model_forward(
+    found = ctypes.c_void_p()
+    native.model_forward(
         shape.address,
         described.ctypes.data,
         addresses.ctypes.data,
@@ -164,9 +169,10 @@ def evaluate(native, shape, frames, zero, which, weights, keep: bool = False):
         zero.scale,
         zero.shift,
         *pointers(energy, node_energy, forces, virial),
-        int(keep),
+        torch.get_num_threads(),
+        ctypes.byref(found) if keep else None,
     )
-    call = _Call(native, found, (shape, tensors, addresses)) if keep else None
+    call = _Call(native, found.value, (shape, tensors, addresses)) if keep else None
     return (energy, node_energy, forces, virial), call
 
 
