@@ -1,5 +1,6 @@
 """maceloop's side."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
 from mace_core.train.step import WeightStep
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def gemm(dtype: str, n: int = 1024, repeats: int = 8) -> dict:

@@ -36,7 +36,7 @@ class Child:
         python: of the side's environment.
         side: module beside ``child.py``.
         log: file for what it prints.
-        environment: variables beside those of :data:`ONE_THREAD`.
+        environment: variables beside those of :data:`ONE_THREAD`, or instead of them.
     """
 
     def __init__(

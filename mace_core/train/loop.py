@@ -57,8 +57,8 @@ def fit(
 
     Best is the least held-out loss of the averaged weights (``ema``), seen every
     ``eval_interval`` epochs and before the first one; with a second stage, the least since that
-    began. A call that finds a checkpoint goes on from it, and on one thread of one machine ends
-    with bitwise the weights of an unbroken training.
+    began. A call that finds a checkpoint goes on from it, and on as many threads of the same machine
+    ends with bitwise the weights of an unbroken training.
 
     Args:
         model: a MACE, changed in place. Parameters without ``requires_grad`` stay as they are.

@@ -102,7 +102,35 @@ def test_one_seed_one_model(toy, dtype):
     assert load_model(toy.folder / "a").dtype == getattr(torch, dtype)
 
 
-def test_a_training_killed_and_gone_on_with_gives_bitwise_the_same_model(toy, capfd):
+@pytest.fixture
+def on_threads(monkeypatch):
+    """Sets how many threads trainings use from then on; afterwards as before."""
+    before = torch.get_num_threads()
+    yield lambda n: monkeypatch.setenv("OMP_NUM_THREADS", str(n))
+    torch.set_num_threads(before)
+
+
+def test_on_two_threads_one_seed_is_one_model_too(toy, on_threads):
+    settings = {"max_num_epochs": 4, "eval_interval": 1, "batch_size": 3}
+    on_threads(2)
+    toy.train("a", **settings)
+    assert torch.get_num_threads() == 2
+    toy.train("b", **settings)
+    assert weights(toy.folder / "a") == weights(toy.folder / "b")
+    on_threads(1)
+    toy.train("one", **settings)
+    two, one = (load_model(toy.folder / out).state_dict() for out in ("a", "one"))
+    differ = [key for key in one if not torch.equal(one[key], two[key])]
+    assert differ, "the frames of a batch were not shared out"
+    for key in differ:
+        torch.testing.assert_close(two[key], one[key], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_training_killed_and_gone_on_with_gives_bitwise_the_same_model(
+    toy, capfd, on_threads, threads
+):
+    on_threads(threads)
     settings = {"max_num_epochs": 50, "eval_interval": 3, "scheduler_patience": 2}
     toy.train("whole", **settings)
     out = toy.folder / "killed"
