@@ -57,7 +57,7 @@ def fit(
 
     Best is the least held-out loss of the averaged weights (``ema``), seen every
     ``eval_interval`` epochs and before the first one; with a second stage, the least since that
-    began. A call that finds a checkpoint goes on from it, and on as many threads of the same machine
+    began. A call that finds a checkpoint goes on from it, and on as many threads of one machine it
     ends with bitwise the weights of an unbroken training.
 
     Args:
