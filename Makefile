@@ -37,7 +37,7 @@ test:
 	$(MAKE) test-cluster
 
 test-cluster: $(VENV)
-	OMP_NUM_THREADS=1 pytest -n 5 --dist loadfile tests/cluster # they wait more than they compute
+	OMP_NUM_THREADS=1 pytest -n 5 --dist loadfile -p no:hypothesispytest tests/cluster # they wait more than they compute
 
 bench: $(VENV)
 	OMP_NUM_THREADS=1 python benchmarks/bench.py

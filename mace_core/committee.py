@@ -228,12 +228,12 @@ def _native_predictions(bound: Bound, frames: Sequence[Atoms], stress: bool) -> 
     else:
         positions = np.concatenate([atoms.positions for atoms in frames])
     out = bound.evaluate(positions)
+    forces, node_energy = _mean(out.forces), _mean(out.node_energy)
     predictions, start = [], 0
     for k, atoms in enumerate(frames):
         own = slice(start, start + len(atoms))
         start = own.stop
-        node_energy, forces = out.node_energy[:, own], out.forces[:, own]
-        energy = node_energy.sum(axis=1)
+        energy = out.node_energy[:, own].sum(axis=1)
         sigma = None
         if stress and atoms.pbc.all():
             sigma = _mean(out.virial[:, k]) / _volume(atoms.cell.array)
@@ -241,11 +241,11 @@ def _native_predictions(bound: Bound, frames: Sequence[Atoms], stress: bool) -> 
         predictions.append(
             Prediction(
                 energy=float(_mean(energy)),
-                forces=_mean(forces),
-                node_energy=_mean(node_energy),
+                forces=forces[own],
+                node_energy=node_energy[own],
                 stress=sigma,
                 member_energy=energy,
-                member_forces=forces,
+                member_forces=out.forces[:, own],
             )
         )
     return predictions

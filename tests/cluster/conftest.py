@@ -10,7 +10,7 @@ from filelock import FileLock
 from on_slurm import ClusterCampaign, count_labels, emt_values
 from slurm import Slurm, why_not
 
-BATCHES = {"label.batch_size": 4}  # three of them, for eight seeds
+BATCHES = {"label.batch_size": 6}  # two of them
 
 
 @pytest.fixture(scope="session")

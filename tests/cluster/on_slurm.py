@@ -150,7 +150,7 @@ class ClusterCampaign(Campaign):
         return {path.stem for path in self.folder.glob("labels/*/*.json")} - {"theory"}
 
 
-def jobs_under_way(campaign: ClusterCampaign, n: int = 3) -> list[dict[str, str]]:
+def jobs_under_way(campaign: ClusterCampaign, n: int = 2) -> list[dict[str, str]]:
     """Wait until ``n`` label jobs, which are held, have one label each."""
     campaign.wait_for(lambda: len(campaign.stored()) == n)
     return [job for job in campaign.slurm.find("label_batch") if campaign.is_mine(job)]

@@ -6,7 +6,7 @@ from on_slurm import jobs_under_way
 pytestmark = [pytest.mark.campaign, pytest.mark.cluster, pytest.mark.slow]
 
 MERGED = "results/emt/gen_00/label/merged.json"
-COMPUTED = 8  # seven seeds and the isolated atom, in three batches
+COMPUTED = 8  # seven seeds and the isolated atom, in two batches
 
 
 def test_cancelled_by_hand(slurm, new, count):
