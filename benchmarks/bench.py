@@ -214,7 +214,7 @@ def run(arguments: argparse.Namespace, results: Results, work: Path) -> None:
             curves = []
             for configuration in "c" if quick else "ca":
                 sizes = SIZES[:4] if quick else SIZES
-                limits, curve = scaling(store, peer, configuration, log, max(3, rounds // 2), sizes)
+                limits, curve = scaling(store, peer, configuration, log, max(3, rounds), sizes)
                 curves.append(curve)
                 results.more["scaling"] = curves
                 for limit in limits:

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from mace_core.chronicle import Chronicle, Generation
 from mace_core.config import Config
-from mace_core.conventions import MEV, Outcome
+from mace_core.conventions import Outcome
 from mace_core.errors import UserError, without_passwords
 from mace_core.layout import Layout
 from mace_core.storage import read_json, sha256_json, write_json
@@ -24,6 +24,7 @@ from mace_core.track.records import (
     member_records,
     run_key,
 )
+from mace_core.track.registry import Registry
 from mace_core.track.store import artifact_root, is_database, open_client
 
 #: How a campaign's outcome shows as the status of its run.
@@ -105,6 +106,7 @@ class _Projection:
     def run(self) -> dict:
         config = self.chronicle.config
         self.client = open_client(config.tracking)
+        self.registry = Registry(self.client, self.chronicle.name)
         self.experiment = self._experiment()
         self.runs = self._runs_by_key()
         for generation in self.chronicle.generations:
@@ -114,7 +116,8 @@ class _Projection:
         whole = Chronicle(config, through=max([*logged, self.chronicle.last.g]))
         self._campaign(whole, logged)
         self._describe(whole)
-        self._best_alias(whole.best)
+        if whole.best is not None:
+            self.registry.call_best(whole.best)
         uri = self.chronicle.config.tracking.uri
         page = f"/#/experiments/{self.experiment}/runs?compareRunsMode=CHART"
         return {
@@ -192,7 +195,7 @@ class _Projection:
         for member in members:
             self._finish(self._create(member, parent=run_id), member)
         if generation.model_files:
-            self._register(generation, record, run_id)
+            self.registry.register(generation, record, run_id)
         self._finish(run_id, record)
         # Last of all: a run without it was cut off, and is made anew.
         self.client.set_tag(run_id, CONTENT, content)
@@ -300,56 +303,6 @@ class _Projection:
             self.client.set_terminated(run_id, status, end_time=record.span[1])
         self.client.set_tag(run_id, CONTENT, content)
         self.created.append(record.name)
-
-    # Registry ------------------------------------------------------------------------------
-
-    def _register(self, generation: Generation, record: RunRecord, run_id: str) -> None:
-        """A version of the campaign's model for this generation, in place of an older one."""
-        from mlflow.exceptions import MlflowException
-
-        name = self.chronicle.name
-        try:
-            self.client.get_registered_model(name)
-        except MlflowException as err:
-            if err.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            self.client.create_registered_model(
-                name, description=f"Committees of the campaign {name}, one version a generation."
-            )
-        for version in self._versions():
-            if version.tags.get(KEY) == record.key:
-                self.client.delete_model_version(name, version.version)
-        audit = generation.assess.get("audit")
-        error = (
-            f"Audited force MAE {audit['force_mae'] / MEV:.1f} meV/Å "
-            f"(upper bound {audit['force_mae_high'] / MEV:.1f}) on {audit['n_frames']} frames. "
-            if audit
-            else ""
-        )
-        self.client.create_model_version(
-            name,
-            source=f"{self.client.get_run(run_id).info.artifact_uri}/committee",
-            run_id=run_id,
-            tags={"generation": str(generation.g), KEY: record.key},
-            description=f"Committee of generation {generation.g}. {error}Load the downloaded "
-            "folders with `mace_core.MACECalculator(model_paths=[…/member_0, …])`.",
-            await_creation_for=0,
-        )
-
-    def _versions(self) -> list:
-        name = self.chronicle.name.replace("'", "\\'")
-        return list(self.client.search_model_versions(f"name='{name}'"))
-
-    def _best_alias(self, generation: int | None) -> None:
-        if generation is None:
-            return
-        key = run_key(self.chronicle.name, generation)
-        best = next((v for v in self._versions() if v.tags.get(KEY) == key), None)
-        if best is None:
-            return
-        aliases = self.client.get_registered_model(self.chronicle.name).aliases
-        if str(aliases.get("best")) != str(best.version):
-            self.client.set_registered_model_alias(self.chronicle.name, "best", best.version)
 
 
 def _logged_generations(run) -> dict[int, str]:

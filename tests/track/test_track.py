@@ -245,14 +245,14 @@ def test_best_alias_moves(tmp_path, empty_store):
 
 def test_run_that_was_cut_off_is_made_anew(campaign, monkeypatch, capsys):
     folder, config, _ = campaign
-    register = project._Projection._register
+    register = project.Registry.register
 
     def killed(*args):
         register(*args)
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(project._Projection, "_register", killed)
+        patch.setattr(project.Registry, "register", killed)
         assert track(config) == {"synced": False, "reason": "OSError: disk full"}
     assert "disk full" in capsys.readouterr().err
     result = track(config)
