@@ -32,17 +32,16 @@ TOLERANCE = 1e-4
 
 
 def training(store: Store, configuration: str) -> Iterator[tuple[str, dict]]:
-    """Training steps: batch, energies, forces, loss, gradients, optimiser, average."""
+    """Training steps (batch, energies, forces, loss, gradients, optimiser, average) and scores."""
+    options = {
+        "models": [store.ours("3BPA", configuration)],
+        "frames": store.training_frames(FRAMES),
+        "dtype": "float32",
+    }
     for size in BATCHES:
         name = f"training step, {size} × 3BPA, {configuration}, float32"
-        options = {
-            "kind": "Training",
-            "models": [store.ours("3BPA", configuration)],
-            "frames": store.training_frames(FRAMES),
-            "dtype": "float32",
-            "batch_size": size,
-        }
-        yield name, options
+        yield name, {"kind": "Training", "batch_size": size, **options}
+    yield f"held-out frames, 20 × 3BPA, {configuration}, float32", {"kind": "HeldOut", **options}
 
 
 def row(name: str, options: dict, children: list[Child], rounds: int, seconds: float) -> list[dict]:

@@ -16,7 +16,7 @@ from mace_core.inference.pairs import Pairs
 from mace_core.model.files import load_model
 from mace_core.train.data import Dataset
 from mace_core.train.loss import Loss, Residuals
-from mace_core.train.metrics import Tally
+from mace_core.train.metrics import Tally, evaluate
 from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.schedule import Schedule
 from mace_core.train.step import WeightStep
@@ -155,6 +155,23 @@ class Training:
             self.step()
             losses.append(float(self.last.detach()))
         return {"losses": losses}
+
+
+class HeldOut:
+    """Loss and errors on all frames, as training scores those that it holds out."""
+
+    def __init__(self, models: list[str], frames: str, dtype: str):
+        self.model = load_model(models[0], getattr(torch, dtype))
+        frames = read(frames, ":")
+        self.data = Dataset(frames, self.model.elements, self.model.r_max, self.model.dtype)
+        self.loss = Loss(Train())
+
+    def step(self) -> None:
+        self.errors = evaluate(self.model, self.data, self.loss)
+
+    def check(self) -> dict:
+        self.step()
+        return {"losses": [self.errors["loss"], self.errors["forces_mae"]]}
 
 
 class Batch:
