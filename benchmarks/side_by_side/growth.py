@@ -32,7 +32,7 @@ def start(store: Store, peer: str, configuration: str, repeats: int) -> Iterator
             command = [python, "-W", "ignore", str(HERE / "first_call.py"), module]
             runs[python].append(run_once([*command, "MACECalculator", model, frames, options]))
     best = {python: min(found, key=lambda one: one["first"]) for python, found in runs.items()}
-    for quantity, what in (("first", "CPU"), ("wall", "clock")):
+    for quantity, what in (("first", "CPU"), ("clock", "clock")):
         ours, theirs = (min(run[quantity] for run in found) for found in runs.values())
         median = statistics.median(run[quantity] for run in runs[sys.executable])
         limit = Limit(
