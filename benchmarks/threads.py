@@ -13,12 +13,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "side_by_side"))
 
 from processes import Child, alternate, differences, disagreement
-from weights import Store
+from weights import Store, material_of
 
 from mace_core.storage import write_json
 
@@ -27,8 +28,18 @@ FRAMES = HERE / "data" / "3bpa_300K_first20.extxyz"
 #: Frames of a batch: the default of ``train.batch_size``, that of benchmarks/bench.py, and one that
 #: two threads can share evenly.
 BATCHES = (2, 5, 10)
-#: Between numbers of threads: a share of the losses, which come from weights that were moved.
+#: Between numbers of threads, a share of what is compared: losses come from weights that were moved.
 TOLERANCE = 1e-4
+
+
+def md(store: Store, configuration: str) -> Iterator[tuple[str, dict]]:
+    """Steps of MD with the ASE calculator, of one model and of a committee of four."""
+    for system, members in [("3BPA", 1), ("Si64", 1), ("Si512", 1), ("3BPA", 4)]:
+        material = material_of(system)
+        models = [store.ours(material, configuration, seed) for seed in range(members)]
+        kind = f"committee of {members}" if members > 1 else "MD step"
+        options = {"kind": "MD", "models": models, "frames": store.frames(system)}
+        yield f"{kind}, {system}, {configuration}, float32", {**options, "dtype": "float32"}
 
 
 def training(store: Store, configuration: str) -> Iterator[tuple[str, dict]]:
@@ -82,7 +93,7 @@ def main() -> None:
             for n in arguments.threads
         ]
         for configuration in arguments.configurations:
-            for name, options in training(store, configuration):
+            for name, options in chain(md(store, configuration), training(store, configuration)):
                 if arguments.only not in name:
                     continue
                 times = row(name, options, children, arguments.rounds, arguments.seconds)

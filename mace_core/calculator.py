@@ -26,6 +26,7 @@ class MACECalculator(Calculator):
         calibration_factor: from the campaign's committee.json.
         committee: models already in memory, instead of ``model_paths``.
         backend: "auto", "native" or "torch": see :class:`mace_core.committee.Committee`.
+        threads: of the native kernels; by default those of ``OMP_NUM_THREADS``, else one.
         **kwargs: for :class:`ase.calculators.calculator.Calculator`.
 
     Raises:
@@ -53,6 +54,7 @@ class MACECalculator(Calculator):
         calibration_factor: float | None = None,
         committee: Committee | None = None,
         backend: Backend = "auto",
+        threads: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -64,7 +66,7 @@ class MACECalculator(Calculator):
                     f"unknown default_dtype {default_dtype!r}", mend="float64 or float32"
                 )
             folders = [model_paths] if isinstance(model_paths, str | Path) else list(model_paths)
-            committee = Committee.load(folders, default_dtype, device, backend)
+            committee = Committee.load(folders, default_dtype, device, backend, threads)
         self.committee = committee
         self.calibration_factor = calibration_factor
         self._follower = Follower(committee)

@@ -19,6 +19,7 @@ from mace_core.model.files import DTYPES, load_model
 from mace_core.model.graph import Graph, batch, graph_of
 from mace_core.model.model import MACE
 from mace_core.native.loader import library
+from mace_core.threads import threads_or_default
 
 #: ``native``: the compiled kernels; ``torch``: the model itself, on any device; ``auto``: native
 #: where it can be.
@@ -70,13 +71,21 @@ class Committee:
         models: one or more; their weights are not changed any more.
         device: torch device they run on.
         backend: what evaluates energies and forces; descriptors are torch's.
+        threads: of the native kernels; by default as many as
+            :func:`mace_core.threads.threads_or_default` says. Torch has its own.
 
     Raises:
         UserError: no models, or they differ in elements, cutoff or precision; ``native`` for models
-            or a device that it does not serve.
+            or a device that it does not serve; no number of threads.
     """
 
-    def __init__(self, models: Sequence[MACE], device: str = "cpu", backend: Backend = "auto"):
+    def __init__(
+        self,
+        models: Sequence[MACE],
+        device: str = "cpu",
+        backend: Backend = "auto",
+        threads: int | None = None,
+    ):
         if backend not in get_args(Backend):
             raise UserError(f"unknown backend {backend!r}", mend=", ".join(get_args(Backend)))
         if not models:
@@ -89,7 +98,7 @@ class Committee:
             if any(value != values[0] for value in values):
                 raise UserError(f"the committee's models differ in {name}: {values}")
         self.elements, self.r_max, self.dtype = first.elements, first.r_max, first.dtype
-        self.engine = _engine(self.models, device, backend)
+        self.engine = _engine(self.models, device, backend, threads_or_default(threads))
 
     def __len__(self) -> int:
         return len(self.models)
@@ -101,11 +110,13 @@ class Committee:
         dtype: torch.dtype | str | None = None,
         device: str = "cpu",
         backend: Backend = "auto",
+        threads: int | None = None,
     ) -> "Committee":
         """The committee of models in ``folders`` (see :func:`mace_core.model.files.save_model`)."""
         if isinstance(dtype, str):
             dtype = DTYPES[dtype]
-        return cls([load_model(folder, dtype, device) for folder in folders], device, backend)
+        models = [load_model(folder, dtype, device) for folder in folders]
+        return cls(models, device, backend, threads)
 
     def graph(self, atoms: Atoms) -> Graph:
         """``atoms`` as the members see it.
@@ -200,7 +211,7 @@ class Follower:
         return _native_predictions(self._bound, [atoms], stress)[0]
 
 
-def _engine(models: Sequence[MACE], device: str, backend: Backend) -> Engine | None:
+def _engine(models: Sequence[MACE], device: str, backend: Backend, threads: int) -> Engine | None:
     """The native engine, None for torch."""
     if backend == "torch":
         return None
@@ -213,7 +224,7 @@ def _engine(models: Sequence[MACE], device: str, backend: Backend) -> Engine | N
     if reason is None and any(model.architecture != first.architecture for model in models):
         reason = "the members differ in architecture"
     if reason is None:
-        return Engine(models, first.dtype, first.default_head)
+        return Engine(models, first.dtype, first.default_head, threads)
     if backend == "native":
         raise UserError(f"no native evaluation: {reason}", where="backend", mend="auto or torch")
     if library() is not None and torch.device(device).type == "cpu":

@@ -61,19 +61,22 @@ class Engine:
         models: one or more, alike in everything but weights.
         dtype: precision of the kernels.
         head: which of the models' energies.
+        threads: that share the atoms of a call; of fewer than 8 each, fewer threads. One number
+            gives bitwise the same results every time, another one the same to rounding.
 
     Raises:
         UserError: a model is not :func:`supported`, or they differ.
     """
 
-    def __init__(self, models: Sequence[MACE], dtype: torch.dtype, head: int = 0):
+    def __init__(self, models: Sequence[MACE], dtype: torch.dtype, head: int = 0, threads: int = 1):
         reason = supported(models[0])
         if reason is not None:
             raise UserError(f"the native engine cannot evaluate this model: {reason}")
         if any(m.architecture != models[0].architecture for m in models):
             raise UserError("the models differ in architecture")
         self.models, self.dtype, self.head = list(models), dtype, head
-        self.lock = threading.Lock()  # calls share one workspace
+        self.threads = threads
+        self.lock = threading.Lock()  # calls share their memory
         self.r_max, self.elements = models[0].r_max, models[0].elements
         self.species: list[int] = []  # those packed so far
         self.knots: Knots | None = None
@@ -81,22 +84,22 @@ class Engine:
         name = str(dtype).removeprefix("torch.")
         self._evaluate = getattr(kernels, f"maceloop_evaluate_{name}")
         self._evaluate.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] + [ctypes.c_void_p] * 2
-        kernels.maceloop_workspace_new.restype = ctypes.c_void_p
-        kernels.maceloop_workspace_free.argtypes = [ctypes.c_void_p]
-        self._workspace = kernels.maceloop_workspace_new()
-        self._free = kernels.maceloop_workspace_free
+        kernels.maceloop_memory_new.restype = ctypes.c_void_p
+        kernels.maceloop_memory_free.argtypes = [ctypes.c_void_p]
+        self._memory = kernels.maceloop_memory_new()
+        self._free = kernels.maceloop_memory_free
 
     def __del__(self):
-        if getattr(self, "_workspace", None):
-            self._free(self._workspace)
-            self._workspace = None
+        if getattr(self, "_memory", None):
+            self._free(self._memory)
+            self._memory = None
 
     def __len__(self) -> int:
         return len(self.models)
 
     def __reduce__(self):
         """Copies and pickles pack their own weights: addresses mean nothing elsewhere."""
-        return Engine, (self.models, self.dtype, self.head)
+        return Engine, (self.models, self.dtype, self.head, self.threads)
 
     def bind(self, pairs: Pairs) -> "Bound":
         """Ready to evaluate atoms with these pairs at any positions."""
@@ -132,6 +135,7 @@ class Bound:
             n_atoms=len(pairs.order),
             n_frames=pairs.n_frames,
             n_pairs=len(pairs.sender),
+            n_threads=engine.threads,
             order=pairs.order,
             species=integers(place[pairs.species]),
             frame=pairs.frame,
@@ -150,7 +154,7 @@ class Bound:
             positions: [n_atoms, 3] Å, frames one after the other.
 
         Raises:
-            MemoryError: there is not enough.
+            MemoryError: there is not enough, or no thread can be started.
         """
         positions = np.ascontiguousarray(positions, dtype=np.float64)
         members, n, frames = len(self.engine), len(self.pairs.order), self.pairs.n_frames
@@ -161,7 +165,7 @@ class Bound:
         with self.engine.lock:
             self._frames.positions = positions.ctypes.data
             failed = self.engine._evaluate(
-                self.engine._workspace,
+                self.engine._memory,
                 ctypes.byref(self.architecture),
                 self.members,
                 members,
@@ -169,5 +173,5 @@ class Bound:
                 ctypes.byref(results),
             )
         if failed:
-            raise MemoryError("no memory for the native engine")
+            raise MemoryError("no memory or no thread for the native engine")
         return out

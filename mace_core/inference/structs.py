@@ -104,6 +104,7 @@ class Frames(_Struct):
         n_atoms="int",
         n_frames="int",
         n_pairs="int",
+        n_threads="int",
         positions="array",
         order="array",
         species="array",

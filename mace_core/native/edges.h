@@ -17,7 +17,8 @@ constexpr int kSplineWeights = 2 * kSplineValues;
 // All edges of a call, sorted by receiver; shared by layers and members.
 template <class T>
 struct Edges {
-  int64_t* first;   // [n_atoms + 1]
+  int64_t* first;   // [n_atoms]
+  int64_t* end;     // [n_atoms]
   int32_t* sender;  // [E]
   int32_t* knot;    // [E] lower knot, counted through all tables
   T* u[3];          // unit vector from receiver to sender
@@ -63,7 +64,7 @@ void prepare(Receiver<T>& rec, const Edges<T>& edges, int64_t atom, int max_ell,
              const HarmonicNorms& norms, const LayerTables& layer, T per_distance) {
   constexpr int W = kLanes<T>;
   const int64_t start = edges.first[atom];
-  rec.n = edges.first[atom + 1] - start;
+  rec.n = edges.end[atom] - start;
   rec.coupled_step = layer.n_entries * W;
   for (int64_t g = 0; g * W < rec.n; ++g) {
     Vec<T> basis[9], Y[3][kMaxComponents], w[2 * kSplineWeights];

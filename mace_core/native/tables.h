@@ -76,6 +76,7 @@ struct Member {
 // Atoms of one or several frames, sorted by element; pairs sorted by receiver, each both ways.
 struct Frames {
   int64_t n_atoms, n_frames, n_pairs;
+  int64_t n_threads;        // that may share them out
   const double* positions;  // [n_atoms, 3] in the caller's order
   const int64_t* order;     // [n_atoms] sorted → caller's
   const int32_t* species;   // sorted

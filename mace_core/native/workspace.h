@@ -1,7 +1,8 @@
-// Memory of a call, kept between calls.
+// Memory of a thread, kept between calls.
 #pragma once
 
 #include <cstdlib>
+#include <deque>
 #include <new>
 
 #if defined(__linux__)
@@ -20,14 +21,20 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
-  // Room for n numbers, whatever was in it. Pointers of earlier calls with this slot are void.
+  // A new call begins: it is given the same memory again where it asks for no more.
+  void rewind() { used_ = 0; }
+
+  // Room for n numbers, whatever was in it; void when it is asked for again after rewind.
   template <class T>
-  T* get(int slot, int64_t n) {
-    return static_cast<T*>(slots_[slot].get(std::size_t(n) * sizeof(T)));
+  T* next(int64_t n) {
+    if (used_ == slots_.size()) slots_.emplace_back();
+    return static_cast<T*>(slots_[used_++].get(std::size_t(n) * sizeof(T)));
   }
 
  private:
   struct Slot {
+    Slot() = default;
+    Slot(const Slot&) = delete;
     void* data = nullptr;
     std::size_t size = 0;
     void* get(std::size_t bytes) {
@@ -49,7 +56,8 @@ class Workspace {
     }
     ~Slot() { std::free(data); }
   };
-  Slot slots_[64];
+  std::deque<Slot> slots_;
+  std::size_t used_ = 0;
 };
 
 }  // namespace maceloop

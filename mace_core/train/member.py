@@ -1,7 +1,6 @@
 """Training one model of the committee: from files to files."""
 
 import copy
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from mace_core.model.model import MACE
 from mace_core.progress import Progress
 from mace_core.storage import derived_seed, read_json, sha256_file, sha256_json, write_json
 from mace_core.tables import write_table
+from mace_core.threads import threads_or_default
 from mace_core.train.checkpoint import Checkpoint
 from mace_core.train.data import Dataset
 from mace_core.train.e0s import atomic_energies, elements_of
@@ -76,7 +76,7 @@ def train_member(
     Raises:
         UserError: files, labels or settings are wrong, or the model to start from does not fit.
     """
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    torch.set_num_threads(threads_or_default())
     config = load_settings(settings_file)
     plan = read_json(settings_file) if Path(settings_file).suffix == ".json" else None
     if plan:

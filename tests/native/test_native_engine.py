@@ -56,8 +56,9 @@ def both(models, frames, dtype=torch.float64, engine=None):
     )
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_equals_torch(name):
+def test_equals_torch(name, threads):
     """Every architecture, on molecules, crystals, slabs, small cells, one atom, two atoms."""
     model = small_model(3, **ARCHITECTURES[name])
     frames = [make(5) for make in FRAMES.values()]
@@ -66,7 +67,8 @@ def test_equals_torch(name):
         Atoms("CO", [[0, 0, 0], [0, 0, 1.2]]),
         Atoms("H2", [[0, 0, 0], [9, 9, 9]]),
     ]
-    native, node_energy, forces, virial_errors = both([model], frames)
+    engine = Engine([model], torch.float64, model.default_head, threads)
+    native, node_energy, forces, virial_errors = both([model], frames, engine=engine)
     np.testing.assert_allclose(native.node_energy, node_energy, rtol=0, atol=EXACT["energy"])
     np.testing.assert_allclose(native.forces, forces, rtol=0, atol=EXACT["forces"])
     assert np.abs(virial_errors).max() < EXACT["virial"]

@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
-from mace_tools import ELEMENTS, FRAMES, crystal, small_model
+from mace_tools import ELEMENTS, FRAMES, small_model
 
+from mace_core.calculator import MACECalculator
 from mace_core.committee import Committee
+from mace_core.errors import UserError
 from mace_core.model.graph import batch, graph_of
 from mace_core.native import loader
+from mace_core.threads import threads_or_default
 
 #: The command, with a subcommand that says on how many threads torch runs.
 COMMAND = """
@@ -43,19 +45,25 @@ def on_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(loader.library() is None, reason="no native kernels")
-def test_energies_and_forces_are_bitwise_the_same_on_any_number_of_threads(on_threads):
-    found = []
-    for threads in (1, 2, 1):
-        on_threads(threads)
-        committee = Committee([small_model(k, dtype=torch.float32) for k in (1, 2)])
-        assert committee.engine is not None
-        found.append(committee.predict([crystal(1), crystal(2)], stress=True))
-    for predictions in zip(*found, strict=True):
-        for name in ("member_energy", "member_forces", "stress"):
-            first, *others = (getattr(prediction, name) for prediction in predictions)
-            for other in others:
-                np.testing.assert_array_equal(first, other)
+@pytest.mark.parametrize(
+    ("given", "variable", "threads"),
+    [(None, None, 1), (None, "", 1), (None, "2", 2), (None, "3,1", 3), (4, "2", 4)],
+)
+def test_as_many_threads_as_asked_for_or_as_the_job_has(monkeypatch, given, variable, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert threads_or_default(given) == threads
+    if loader.library() is not None:
+        calculator = MACECalculator(committee=Committee([small_model()], threads=given))
+        assert calculator.committee.engine.threads == threads
+
+
+@pytest.mark.parametrize(("given", "variable"), [(0, "1"), (None, "many"), (None, "-2")])
+def test_no_number_of_threads_is_said(monkeypatch, given, variable):
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    with pytest.raises(UserError, match="is no number of threads"):
+        threads_or_default(given)
 
 
 def test_gradients_of_a_training_step_do_not_depend_on_threads(on_threads):
