@@ -28,7 +28,7 @@ FRAMES = HERE / "data" / "3bpa_300K_first20.extxyz"
 #: Frames of a batch: the default of ``train.batch_size``, that of benchmarks/bench.py, and one that
 #: two threads can share evenly.
 BATCHES = (2, 5, 10)
-#: Between numbers of threads, a share of what is compared: losses come from weights that were moved.
+#: Share of what is compared that numbers of threads may differ by: losses come from moved weights.
 TOLERANCE = 1e-4
 
 
