@@ -18,6 +18,8 @@ from mace_core.native.loader import fits, library
 
 #: What the kernels have room for (``native/tables.h``, ``native/engine.h``).
 MAX_ELL, MAX_L, MAX_LAYERS = 4, 3, 8
+#: Of a thread, in atoms × :attr:`Packer.atom_work`: some 0.2 ms. With less it gains nothing.
+LEAST_WORK = 30_000
 
 
 def supported(model: MACE) -> str | None:
@@ -61,8 +63,9 @@ class Engine:
         models: one or more, alike in everything but weights.
         dtype: precision of the kernels.
         head: which of the models' energies.
-        threads: that share the atoms of a call; of fewer than 8 each, fewer threads. One number
-            gives bitwise the same results every time, another one the same to rounding.
+        threads: that share the atoms of a call; fewer where they would have less than
+            :data:`LEAST_WORK`. One number gives bitwise the same results every time, another
+            number the same to rounding.
 
     Raises:
         UserError: a model is not :func:`supported`, or they differ.
@@ -114,6 +117,7 @@ class Engine:
         self.knots = knots_for(functions, self.r_max, TOLERANCE[self.dtype])
         packer = Packer(self.models[0], self.dtype, species)
         self.architecture = packer.architecture(self.r_max, self.knots, radials[0])
+        self.atom_work = packer.atom_work
         self.members = array_of(
             [
                 packer.member(model, radial, self.knots, self.head)
@@ -129,13 +133,15 @@ class Bound:
     def __init__(self, engine: Engine, pairs: Pairs):
         self.engine, self.pairs = engine, pairs
         self.architecture, self.members = engine.architecture, engine.members
+        n_atoms = len(pairs.order)
+        worth = n_atoms * engine.atom_work // LEAST_WORK
         place = np.full(len(engine.elements), -1)
         place[engine.species] = np.arange(len(engine.species))
         self._frames = Frames(
-            n_atoms=len(pairs.order),
+            n_atoms=n_atoms,
             n_frames=pairs.n_frames,
             n_pairs=len(pairs.sender),
-            n_threads=engine.threads,
+            n_threads=max(1, min(engine.threads, n_atoms, worth)),
             order=pairs.order,
             species=integers(place[pairs.species]),
             frame=pairs.frame,

@@ -120,10 +120,15 @@ class Packer:
             last = t == a.num_interactions - 1
             self.layers.append((a.max_L if t > 0 else 0, 0 if last else a.max_L))
         self.max_ell, self.correlation = a.max_ell, a.correlation
+        self.tables = [layer_tables(a.max_ell, *lmax, a.correlation) for lmax in self.layers]
+
+    @property
+    def atom_work(self) -> int:
+        """A measure of the work for an atom: rows of the A-basis × channels, of all layers."""
+        return self.padded * sum(layer.n_rows for layer in self.tables)
 
     def architecture(self, r_max: float, knots: Knots, radial: Radial) -> Architecture:
         """What all members share."""
-        tables = [layer_tables(self.max_ell, *lmax, self.correlation) for lmax in self.layers]
         return Architecture(
             n_layers=len(self.layers),
             channels=self.padded,
@@ -134,7 +139,7 @@ class Packer:
             r_max=r_max,
             first_knot=knots.first,
             knot_distance=knots.distance,
-            layers=array_of(tables),
+            layers=array_of(self.tables),
             table_of_pair=integers(radial.table_of_pair),
         )
 

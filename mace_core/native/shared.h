@@ -14,8 +14,7 @@
 namespace maceloop {
 
 constexpr int64_t kMaxLayers = 8;
-constexpr int64_t kLeastAtoms = 8;  // of a thread: fewer are done sooner than it starts
-constexpr int64_t kAtomCost = 12;   // of an atom beside its edges, in edges
+constexpr int64_t kAtomCost = 12;  // of an atom beside its edges, in edges
 
 inline int64_t components(int64_t lmax) { return (lmax + 1) * (lmax + 1); }
 
@@ -34,7 +33,7 @@ struct Shared {
         frames(frames),
         C(arch.channels),
         N(frames.n_atoms),
-        n_threads(int(std::clamp<int64_t>(N / kLeastAtoms, 1, frames.n_threads))),
+        n_threads(int(frames.n_threads)),
         sums(std::size_t(n_threads)) {
     constexpr int W = kLanes<T>;
     memory.rewind();

@@ -12,6 +12,7 @@ from ase import Atoms
 from mace_tools import ELEMENTS, crystal, ethanol, rattled, slab, small_cell, small_model
 
 from mace_core.committee import Committee, Follower
+from mace_core.inference import engine as engine_module
 from mace_core.inference.engine import Engine
 from mace_core.inference.pairs import Pairs
 from mace_core.native import loader
@@ -34,6 +35,12 @@ MODELS = {
     "three layers, repulsion": {"num_interactions": 3, "max_L": 2, "pair_repulsion": True},
     "density": {"interaction": "RealAgnosticDensityResidualInteractionBlock"},
 }
+
+
+@pytest.fixture(autouse=True)
+def shared_out(monkeypatch):
+    """Few atoms of small models too."""
+    monkeypatch.setattr(engine_module, "LEAST_WORK", 1)
 
 
 def evaluated(models, frames, threads, dtype=torch.float64):
@@ -72,11 +79,15 @@ def test_in_float32():
     assert not np.array_equal(one["forces"], two["forces"])
 
 
-def test_fewer_than_eight_atoms_for_each_take_fewer_threads():
-    models, frames = [small_model(1)], [crystal().repeat((2, 2, 1))[:15]]
-    one, many = (evaluated(models, frames, threads) for threads in (1, 6))
-    for name in one:
-        np.testing.assert_array_equal(one[name], many[name])
+def test_little_work_is_not_shared_out(monkeypatch):
+    """As many threads as there is work for; of one atom always one."""
+    engine = Engine([small_model(num_channels=64)], torch.float64, threads=6)
+    threads = []
+    for least, frame in [(1, LONE), (30_000, ethanol()), (30_000, crystal().repeat(3))]:
+        monkeypatch.setattr(engine_module, "LEAST_WORK", least)
+        bound = engine.bind(Pairs.build([frame], engine.r_max, ELEMENTS))
+        threads.append(bound._frames.n_threads)
+    assert threads == [1, 1, 6]
 
 
 def test_the_skin_changes_no_bit_on_two_threads_either():
