@@ -5,7 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from mace_core.neighbours import neighbours
 
@@ -14,18 +17,18 @@ THRESHOLD = 0.1
 #: Å. Distances beyond it do not count.
 CUTOFF = 5.0
 
-#: Dimensions of the tree that finds candidates, directions for each species, and lists of
-#: distances that these are made from.
-_DIMENSIONS, _AXES, _SAMPLE = 16, 8, 4096
+#: Dimensions of the tree that proposes pairs, and lists of distances that these are made from.
+_DIMENSIONS, _SAMPLE = 16, 4096
+#: How usual an environment is: its distance to the n-th nearest of a sample of so many.
+_NEAREST, _USUAL = 5, 256
+#: Atoms that are looked at for a frame at first, besides its own; how they grow.
+_FIRST, _GROWTH = 16, 4
 #: Numbers that are compared at once.
 _TOGETHER = 2**16
 
-#: A frame's environments by species of the centre: [n_atoms of it, n_distances] Å.
-Environments = dict[int, np.ndarray]
 
-
-def near_duplicates(frames: Sequence[Atoms], threshold: float = THRESHOLD) -> np.ndarray:
-    """Pairs of frames with nearly the same geometry.
+class NearDuplicates:
+    """Which frames have nearly the same geometry.
 
     An atom's environment is the list of its distances to the atoms of each species below
     :data:`CUTOFF` (periodic images included), sorted, the cutoff itself standing for missing
@@ -36,41 +39,244 @@ def near_duplicates(frames: Sequence[Atoms], threshold: float = THRESHOLD) -> np
     never moves two lists apart. A spectrum of the whole frame's distances would not do: it
     averages itself out in large cells, where independent MD frames then look alike.
 
-    Frames of different composition are never near-duplicates.
+    Frames closer than the threshold are near-duplicates; frames of different composition never.
+    The answers are those of comparing all pairs. Those pairs are not made: thousands of frames
+    may all be near-duplicates of each other.
 
-    Returns:
-        [n_pairs, 2] indices with i < j.
+    Args:
+        frames: any frames; they are meant by their indices below.
+        threshold: Å.
     """
-    alike = defaultdict(list)
-    for index, atoms in enumerate(frames):
-        alike[(tuple(sorted(atoms.numbers.tolist())), tuple(atoms.pbc.tolist()))].append(index)
-    pairs = []
-    for indices in alike.values():
-        if len(indices) > 1:
-            environments = _environments([frames[i] for i in indices])
-            close = _close(environments, _candidates(environments, threshold), threshold)
-            pairs.append(np.sort(np.array(indices)[close], axis=1))
-    return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=int)
+
+    def __init__(self, frames: Sequence[Atoms], threshold: float = THRESHOLD):
+        alike = defaultdict(list)
+        for index, atoms in enumerate(frames):
+            composition = tuple(sorted(atoms.numbers.tolist()))
+            alike[composition, tuple(atoms.pbc.tolist())].append(index)
+        links = []
+        #: Searches among frames of one composition, and those that have more near-duplicates
+        #: than were looked at: links between two of these may be missing in ``_links``.
+        self._crowds = []
+        for indices in map(np.array, alike.values()):
+            if len(indices) > 1:
+                search = _Search([frames[i] for i in indices], indices, threshold)
+                found, complete = search.links(indices, indices)
+                links.append(found)
+                if not complete.all():
+                    self._crowds.append((search, indices[~complete]))
+        self._links = _graph(links, len(frames))
+
+    def among(self, some: Sequence[int], others: Sequence[int]) -> np.ndarray:
+        """Which frames have a near-duplicate among others.
+
+        Args:
+            some: [n] indices of frames.
+            others: indices of frames, none of them in ``some``.
+
+        Returns:
+            [n] bool.
+        """
+        some, others = np.asarray(some, dtype=int), np.asarray(others, dtype=int)
+        sought, found = (np.zeros(self._links.shape[0], dtype=bool) for _ in range(2))
+        sought[others] = True
+        found[some] = self._links[some] @ sought > 0
+        for search, crowd in self._crowds:
+            left = np.intersect1d(crowd, some)
+            links, _ = search.links(left[~found[left]], crowd[sought[crowd]])
+            found[links[:, 0]] = True
+        return found[some]
+
+    def components(self, some: Sequence[int]) -> np.ndarray:
+        """Groups of frames that chains of near-duplicates, all within ``some``, link.
+
+        Args:
+            some: [n] indices of frames.
+
+        Returns:
+            [n] labels, equal within a group.
+        """
+        some = np.asarray(some, dtype=int)
+        links = self._links[some][:, some]
+        place = np.full(self._links.shape[0], -1)
+        place[some] = np.arange(len(some))
+        labels = connected_components(links, directed=False)[1]
+        for search, crowd in self._crowds:
+            crowd = crowd[place[crowd] >= 0]
+            while len(more := _across(search, crowd, labels[place[crowd]])):
+                links = links + _graph([place[more]], len(some))
+                labels = connected_components(links, directed=False)[1]
+        return labels
 
 
-def _environments(frames: list[Atoms]) -> list[Environments]:
-    """The environments of frames of one composition, padded to common widths."""
-    species = np.unique(frames[0].numbers)
-    lists = [_sorted_distances(atoms, species) for atoms in frames]
-    widths = {key: max(len(table[key][0]) for table in lists) for key in lists[0]}
-    environments = []
-    for table in lists:
-        padded = {
-            key: np.pad(rows, ((0, 0), (0, widths[key] - rows.shape[1])), constant_values=CUTOFF)
-            for key, rows in table.items()
-        }
-        environments.append(
-            {int(s): np.concatenate([padded[s, t] for t in species], axis=1) for s in species}
+def _across(search: "_Search", crowd: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n_links, 2] links between frames of different labels; none only if there are none.
+
+    Any two labels differ in some bit. So frames with the bit are sought among those without it,
+    bit by bit, and no time is spent on links within a label. The most frequent labels have the
+    fewest bits, because a search costs by the frames that seek.
+    """
+    _, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    labels = np.argsort(np.argsort(-counts, kind="stable"))[labels]
+    links = [np.empty((0, 2), dtype=int)]
+    for bit in range(int(len(counts) - 1).bit_length()):
+        with_it = (labels >> bit) & 1 == 1
+        links.append(search.links(crowd[with_it], crowd[~with_it])[0])
+    return np.concatenate(links)
+
+
+def _graph(links: list[np.ndarray], n: int) -> csr_array:
+    """[n, n] of links, in both directions."""
+    i, j = np.concatenate([np.empty((0, 2), dtype=int), *links]).T
+    ones = np.ones(2 * len(i), dtype=np.int32)
+    return coo_array((ones, (np.append(i, j), np.append(j, i))), shape=(n, n)).tocsr()
+
+
+class _Search:
+    """A search for near-duplicates among frames of one composition and periodicity.
+
+    If two frames are near-duplicates, any one atom of either has its match in the other. So each
+    frame seeks with one atom only, the one with the least usual environment, all of one species.
+    A tree holds the environments of all atoms of this species along orthonormal directions, where
+    no two are further apart than they are.
+    """
+
+    def __init__(self, frames: list[Atoms], indices: np.ndarray, threshold: float):
+        self.threshold = threshold
+        #: [n_frames, n_atoms of a species, n_distances] Å, for each species.
+        self.tables = _environments(frames)
+        along = [_principal(table) for table in self.tables]
+        unusual = [_unusual(points) for points in along]
+        species = np.argmax([far.max(axis=1).mean() for far in unusual])
+        self.table, self.points = self.tables[species], along[species]
+        self.telling = unusual[species].argmax(axis=1)
+        self.place = np.full(indices.max() + 1, -1)
+        self.place[indices] = np.arange(len(indices))
+
+    def links(self, some: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Links from some frames to others: of each frame all, or at least one.
+
+        Others are looked at from the nearest on, ever more of them, until one is a near-duplicate
+        or none is left. Thus a frame with thousands of near-duplicates is content with a few.
+
+        Returns:
+            [n_links, 2] indices of frames, and [n_some] whether these are all links of the frame.
+        """
+        links, complete = [np.empty((0, 2), dtype=int)], np.ones(len(some), dtype=bool)
+        if not len(some) or not len(others):
+            return links[0], complete
+        one, other = self.place[some], self.place[others]
+        tree = cKDTree(self.points[other].reshape(-1, self.points.shape[2]))
+        left, most = np.arange(len(some)), _FIRST + self.points.shape[1]
+        while len(left):
+            linked = np.zeros(len(some), dtype=bool)
+            step = max(1, _TOGETHER // most)
+            for seeking in np.split(left, range(step, len(left), step)):
+                pairs, complete[seeking] = self._candidates(one[seeking], other, tree, most)
+                pairs = np.stack([seeking[pairs[:, 0]], pairs[:, 1]], axis=1)
+                pairs = pairs[self._close(one[pairs[:, 0]], other[pairs[:, 1]])]
+                linked[pairs[:, 0]] = True
+                links.append(np.stack([some[pairs[:, 0]], others[pairs[:, 1]]], axis=1))
+            left = left[~complete[left] & ~linked[left]]
+            most *= _GROWTH
+        return np.concatenate(links), complete
+
+    def _candidates(
+        self, one: np.ndarray, other: np.ndarray, tree: cKDTree, most: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs that may be near-duplicates: those of the ``most`` atoms nearest to the telling one.
+
+        Returns:
+            [n_pairs, 2] positions in ``one`` and ``other``; [n_one] whether there are no others.
+        """
+        n_atoms, most = self.points.shape[1], min(most, tree.n)
+        apart, atom = tree.query(
+            self.points[one, self.telling[one]],
+            k=range(1, most + 1),
+            distance_upper_bound=self.threshold * 1.001,
         )
-    return environments
+        near = np.isfinite(apart)
+        complete = ~near[:, -1] | (most == tree.n)
+        i, column = np.nonzero(near)
+        i, j = np.divmod(np.unique(i * len(other) + atom[i, column] // n_atoms), len(other))
+        unlike = one[i] != other[j]
+        return np.stack([i[unlike], j[unlike]], axis=1), complete
+
+    def _close(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """[n_pairs] whether every environment of each frame has its match in the other."""
+        step = max(1, _TOGETHER // sum(table[0].size for table in self.tables))
+        close = np.zeros(len(one), dtype=bool)
+        for start in range(0, len(one), step):
+            pairs = np.stack([one, other], axis=1)[start : start + step]
+            left = np.arange(start, start + len(pairs))
+            # Nearly all unlike frames are told apart by the atoms that they seek with.
+            left = left[self._matched(self.table, pairs, self.telling[pairs])]
+            pairs = pairs[left - start]
+            # Frames of one trajectory mostly match atom by atom.
+            same = np.ones(len(pairs), dtype=bool)
+            for table in self.tables:
+                off = table[pairs[:, 0]] - table[pairs[:, 1]]
+                same &= np.einsum("pad,pad->pa", off, off).max(axis=1) < self.threshold**2
+            close[left[same]] = True
+            left, pairs = left[~same], pairs[~same]
+            for table in self.tables:
+                for atom in range(table.shape[1]):
+                    matched = self._matched(table, pairs, np.full_like(pairs, atom))
+                    left, pairs = left[matched], pairs[matched]
+            close[left] = True
+        return close
+
+    def _matched(self, table: np.ndarray, pairs: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+        """[n_pairs] whether these atoms [n_pairs, 2] have their match in the pair's other frame."""
+        matched = np.ones(len(pairs), dtype=bool)
+        for one, other in ((0, 1), (1, 0)):
+            left = np.flatnonzero(matched)
+            own = table[pairs[left, one], atoms[left, one]]
+            off = own[:, None] - table[pairs[left, other]]
+            nearest = np.einsum("pad,pad->pa", off, off).min(axis=1)
+            matched[left] = nearest < self.threshold**2
+        return matched
 
 
-def _sorted_distances(atoms: Atoms, species: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+def _unusual(points: np.ndarray) -> np.ndarray:
+    """[n_frames, n_atoms] Å: how far an environment is from most others."""
+    flat = points.reshape(-1, points.shape[2])
+    sample = np.random.default_rng(0).permutation(flat)[:_USUAL]
+    nearest = min(_NEAREST, len(sample) - 1)
+    pieces = np.split(flat, range(_SAMPLE, len(flat), _SAMPLE))
+    far = [np.partition(cdist(piece, sample), nearest, axis=1)[:, nearest] for piece in pieces]
+    return np.concatenate(far).reshape(points.shape[:2])
+
+
+def _principal(table: np.ndarray) -> np.ndarray:
+    """[n_frames, n_atoms, ≤ 16] environments along the directions in which they differ most, Å."""
+    lists = table.reshape(-1, table.shape[2])
+    some = lists[:: max(1, len(lists) // _SAMPLE)].astype(float)
+    mean = some.mean(axis=0)
+    axes = np.linalg.eigh((some - mean).T @ (some - mean))[1][:, ::-1][:, :_DIMENSIONS]
+    pieces = range(_SAMPLE, len(lists), _SAMPLE)
+    points = np.concatenate([(piece - mean) @ axes for piece in np.split(lists, pieces)])
+    # A tree cannot part equal points, and would look at all of them every time.
+    points += np.random.default_rng(0).normal(0, 1e-7, points.shape)
+    return points.reshape(*table.shape[:2], -1)
+
+
+def _environments(frames: list[Atoms]) -> list[np.ndarray]:
+    """[n_frames, n_atoms of a species, n_distances] Å for each species of one composition."""
+    species = np.unique(frames[0].numbers).tolist()
+    lists = [_sorted_distances(atoms, species) for atoms in frames]
+    tables = []
+    for s in species:
+        parts = []
+        for t in species:
+            n_atoms, width = len(lists[0][s, t]), max(of[s, t].shape[1] for of in lists)
+            parts.append(np.full((len(frames), n_atoms, width), CUTOFF, dtype=np.float32))
+            for rows, of in zip(parts[-1], lists, strict=True):
+                rows[:, : of[s, t].shape[1]] = of[s, t]
+        tables.append(np.concatenate(parts, axis=2))
+    return tables
+
+
+def _sorted_distances(atoms: Atoms, species: list[int]) -> dict[tuple[int, int], np.ndarray]:
     """[n_s, ≥ 1] distances of the atoms of species s to those of species t, by (s, t)."""
     (i, j), shifts = neighbours(atoms, CUTOFF)
     d = np.linalg.norm(atoms.positions[j] - atoms.positions[i] + shifts @ atoms.cell[:], axis=1)
@@ -85,61 +291,5 @@ def _sorted_distances(atoms: Atoms, species: np.ndarray) -> dict[tuple[int, int]
         rows = np.full((len(atoms), max(1, counts.max())), CUTOFF, dtype=np.float32)
         rows[centre, column] = distance
         for s in species:
-            tables[int(s), int(t)] = rows[atoms.numbers == s]
+            tables[s, t] = rows[atoms.numbers == s]
     return tables
-
-
-def _candidates(environments: list[Environments], threshold: float) -> np.ndarray:
-    """[n_pairs, 2] frames that may be closer than ``threshold``, found by a tree.
-
-    A coordinate along a direction changes no more than the list of distances does; so neither do
-    its extremes over the atoms of a frame change more than the Hausdorff distance. The directions
-    along which lists differ most tell most frames apart.
-    """
-    features = []
-    for species in environments[0]:
-        tables = np.stack([environment[species] for environment in environments])
-        lists = tables.reshape(-1, tables.shape[2]).astype(float)
-        some = lists[:: max(1, len(lists) // _SAMPLE)]
-        axes = np.linalg.eigh(np.atleast_2d(np.cov(some.T)))[1][:, ::-1][:, :_AXES]
-        along = (lists @ axes).reshape(*tables.shape[:2], -1)
-        features += [along.min(axis=1), along.max(axis=1)]
-    features = np.concatenate(features, axis=1)
-    telling = np.argsort(-features.std(axis=0), kind="stable")[:_DIMENSIONS]
-    tree = cKDTree(features[:, telling])
-    return tree.query_pairs(threshold * 1.001, p=np.inf, output_type="ndarray")
-
-
-def _close(environments: list[Environments], pairs: np.ndarray, threshold: float) -> np.ndarray:
-    """Those of the pairs in which every environment of each frame has its match in the other."""
-    tables = [np.stack([table[species] for table in environments]) for species in environments[0]]
-    step = max(1, _TOGETHER // sum(table[0].size for table in tables))
-    close = [pairs[:0]]
-    for start in range(0, len(pairs), step):
-        some = pairs[start : start + step]
-        # Frames of one trajectory mostly match atom by atom.
-        same = np.all([_apart(t[some[:, 0]], t[some[:, 1]]) < threshold for t in tables], axis=0)
-        close += [some[same], _matched(tables, some[~same], threshold)]
-    return np.concatenate(close)
-
-
-def _matched(tables: list[np.ndarray], pairs: np.ndarray, threshold: float) -> np.ndarray:
-    """Those of the pairs in which each atom of either frame is near some atom of the other.
-
-    One atom of all pairs at a time: nearly all unlike frames are told apart by the first one.
-    """
-    for table in tables:
-        for atom in range(table.shape[1]):
-            for one, other in ((0, 1), (1, 0)):
-                if not len(pairs):
-                    return pairs
-                off = table[pairs[:, one], atom, None] - table[pairs[:, other]]
-                nearest = np.einsum("pad,pad->pa", off, off).min(axis=1)
-                pairs = pairs[nearest < threshold**2]
-    return pairs
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """[n_pairs] Å: the largest distance of two environments of the same number."""
-    off = one - other
-    return np.sqrt(np.einsum("pad,pad->pa", off, off).max(axis=1))

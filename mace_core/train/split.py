@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from mace_core.conventions import GENERATION, WALKER
 from mace_core.frames import frame_id
 from mace_core.storage import derived_seed
-from mace_core.train.duplicates import near_duplicates
+from mace_core.train.duplicates import NearDuplicates
 
 TRAIN, VALID, NONE = "train", "valid", "none"
 
@@ -27,7 +27,7 @@ def split_frames(
 
     Frames come in streams of blocks (the generations of the campaign; the user's files). Each
     block is split once, after the earlier blocks of its stream: frames that are near-duplicates
-    of each other (:func:`~mace_core.train.duplicates.near_duplicates`, linked through any chain
+    of each other (:class:`~mace_core.train.duplicates.NearDuplicates`, linked through any chain
     within the block) form a group; a group near an earlier frame takes that frame's side; the
     other groups are drawn whole, in an order that depends on the seed and the id of the group's
     first frame, as long as a group brings the stream's held-out count nearer to its share. Frames
@@ -54,25 +54,20 @@ def split_frames(
     """
     ids = [frame_id(atoms) for atoms in frames]
     arrivals = arrivals or [("", 0)] * len(frames)
-    links = near_duplicates(frames)
+    near = NearDuplicates(frames)
     streams = defaultdict(lambda: defaultdict(list))
     for index in sorted(range(len(frames)), key=lambda i: ids[i]):
         stream, block = arrivals[index]
         streams[stream][block].append(index)
 
-    split = _Split(frames, ids, links, valid_fraction, seed)
+    split = _Split(frames, ids, near, valid_fraction, seed)
     for _, blocks in sorted(streams.items()):
         split.stream([block for _, block in sorted(blocks.items())])
     sides = split.sides
     if len(frames) > 1 and VALID not in sides:  # streams of a single frame each
         sides[min(range(len(frames)), key=split.rank)] = VALID
         return sides
-    left_out = {
-        index
-        for pair in links
-        for index, other in (pair, pair[::-1])
-        if sides[index] == TRAIN and sides[other] == VALID and not split.torn >= {index, other}
-    }
+    left_out = split.near_held_out()
     if left_out < {index for index, side in enumerate(sides) if side == TRAIN}:
         for index in left_out:
             sides[index] = NONE
@@ -82,16 +77,12 @@ def split_frames(
 class _Split:
     """The sides drawn so far."""
 
-    def __init__(self, frames, ids, links, valid_fraction, seed):
-        self.frames, self.ids, self.links = frames, ids, links
+    def __init__(self, frames, ids, near, valid_fraction, seed):
+        self.frames, self.ids, self.near = frames, ids, near
         self.valid_fraction, self.seed = valid_fraction, seed
         self.sides = [NONE] * len(frames)
         #: Frames of streams that were split inside one group.
         self.torn = set()
-        self.near = defaultdict(list)
-        for i, j in links.tolist():
-            self.near[i].append(j)
-            self.near[j].append(i)
 
     def rank(self, index: int) -> tuple[int, str]:
         """Where a frame, or the group it comes first in, stands in the draw."""
@@ -99,18 +90,15 @@ class _Split:
 
     def stream(self, blocks: Iterable[list[int]]) -> None:
         """Assign the blocks of one stream in turn."""
-        members, held_out = set(), 0
+        members, held_out, earlier = [], 0, {TRAIN: [], VALID: []}
         for block in blocks:
-            earlier = set(members)
-            members |= set(block)
             free = []
-            for group in self._components(block, self.links):
-                sides = {self.sides[j] for i in group for j in self.near[i] if j in earlier}
-                if sides:
-                    side = TRAIN if TRAIN in sides else VALID
+            for group, side in self._beside(block, earlier):
+                if side:
                     held_out += self._put(group, side)
                 else:
                     free.append(group)
+            members += block
             most = len(members) - 1
             share = max(1.0, self.valid_fraction * len(members)) if most else 0.0
             walkers = self._by_walker(free)
@@ -125,6 +113,8 @@ class _Split:
                 for index in group:
                     if self.sides[index] == NONE:
                         self.sides[index] = TRAIN
+            for index in block:
+                earlier[self.sides[index]].append(index)
 
     def _put(self, group: list[int], side: str) -> int:
         """Assign a group; returns how many frames it holds out."""
@@ -147,21 +137,34 @@ class _Split:
             smallest = min(groups, key=lambda group: (len(group), self.rank(group[0])))
             if len(smallest) <= len(members) / 2:
                 return self._put(smallest, VALID)
-        self.torn |= members
+        self.torn |= set(members)
         count = min(round(share), len(block))
         return self._put(sorted(block, key=self.rank)[:count], VALID)
 
-    def _components(self, block: list[int], links: np.ndarray) -> list[list[int]]:
-        """The block's groups of linked frames, each in the block's order."""
-        place = {index: position for position, index in enumerate(block)}
-        inside = [(place[i], place[j]) for i, j in links.tolist() if i in place and j in place]
-        rows, columns = np.array(inside, dtype=int).reshape(-1, 2).T
-        graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(block),) * 2)
-        labels = connected_components(graph, directed=False)[1]
-        groups = defaultdict(list)
-        for index, label in zip(block, labels, strict=True):
-            groups[label].append(index)
-        return list(groups.values())
+    def _beside(
+        self, block: list[int], earlier: dict[str, list[int]]
+    ) -> list[tuple[list[int], str | None]]:
+        """The block's groups of near-duplicates, and the side of earlier frames near each."""
+        labels = self.near.components(block)
+        side_of = {}
+        for side in (TRAIN, VALID):
+            left = [k for k, label in enumerate(labels) if label not in side_of]
+            near = self.near.among([block[k] for k in left], earlier[side])
+            side_of |= {labels[k]: side for k, is_near in zip(left, near, strict=True) if is_near}
+        return [(group, side_of.get(label)) for label, group in _groups(block, labels).items()]
+
+    def near_held_out(self) -> set[int]:
+        """Training frames near held-out ones, unless both are in streams that were split inside."""
+        given = np.array(self.sides)
+        torn = np.isin(np.arange(len(given)), list(self.torn))
+        found = set()
+        for some, others in (
+            (given == TRAIN, (given == VALID) & ~torn),
+            ((given == TRAIN) & ~torn, (given == VALID) & torn),
+        ):
+            some = np.flatnonzero(some)
+            found |= set(some[self.near.among(some, np.flatnonzero(others))].tolist())
+        return found
 
     def _by_walker(self, groups: list[list[int]]) -> list[list[int]]:
         """Groups joined where they hold frames of one walker of one generation."""
@@ -175,4 +178,16 @@ class _Split:
                 if walk in last:
                     chains.append((last[walk], index))
                 last[walk] = index
-        return self._components(block, np.array(chains, dtype=int).reshape(-1, 2))
+        place = {index: position for position, index in enumerate(block)}
+        chained = np.array([(place[i], place[j]) for i, j in chains], dtype=int)
+        rows, columns = chained.reshape(-1, 2).T
+        graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(block),) * 2)
+        return list(_groups(block, connected_components(graph, directed=False)[1]).values())
+
+
+def _groups(block: list[int], labels: np.ndarray) -> dict[int, list[int]]:
+    """The block's frames by label, each group in the block's order."""
+    groups = defaultdict(list)
+    for index, label in zip(block, labels.tolist(), strict=True):
+        groups[label].append(index)
+    return groups
