@@ -17,14 +17,14 @@ THRESHOLD = 0.1
 #: Å. Distances beyond it do not count.
 CUTOFF = 5.0
 
-#: Dimensions of the tree that proposes pairs, and lists of distances that these are made from.
-_DIMENSIONS, _SAMPLE = 16, 4096
+#: Directions of environments, those of them in the tree, and environments they are made from.
+_DIRECTIONS, _IN_TREE, _SAMPLE = 16, 8, 4096
 #: How usual an environment is: its distance to the n-th nearest of a sample of so many.
 _NEAREST, _USUAL = 5, 256
-#: Atoms that are looked at for a frame at first, besides its own; how they grow.
-_FIRST, _GROWTH = 16, 4
-#: Numbers that are compared at once.
-_TOGETHER = 2**16
+#: Links that are enough for a frame; among how many frames they are sought first; how these grow.
+_ENOUGH, _FIRST, _GROWTH = 4, 16, 8
+#: Frames that seek at once, numbers that are compared at once, and atoms in a leaf of the tree.
+_SEEKING, _TOGETHER, _LEAF = 512, 2**16, 64
 
 
 class NearDuplicates:
@@ -149,92 +149,87 @@ class _Search:
         species = np.argmax([far.max(axis=1).mean() for far in unusual])
         self.table, self.points = self.tables[species], along[species]
         self.telling = unusual[species].argmax(axis=1)
+        self.indices = indices
         self.place = np.full(indices.max() + 1, -1)
         self.place[indices] = np.arange(len(indices))
 
     def links(self, some: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Links from some frames to others: of each frame all, or at least one.
+        """Links from some frames to others: of each frame all, or at least so many as are enough.
 
-        Others are looked at from the nearest on, ever more of them, until one is a near-duplicate
-        or none is left. Thus a frame with thousands of near-duplicates is content with a few.
+        They are sought among ever larger parts of the others, drawn at random. Thus a frame with
+        thousands of near-duplicates is content with the first few.
 
         Returns:
             [n_links, 2] indices of frames, and [n_some] whether these are all links of the frame.
         """
-        links, complete = [np.empty((0, 2), dtype=int)], np.ones(len(some), dtype=bool)
-        if not len(some) or not len(others):
-            return links[0], complete
-        one, other = self.place[some], self.place[others]
-        tree = cKDTree(self.points[other].reshape(-1, self.points.shape[2]))
-        left, most = np.arange(len(some)), _FIRST + self.points.shape[1]
-        while len(left):
-            linked = np.zeros(len(some), dtype=bool)
-            step = max(1, _TOGETHER // most)
-            for seeking in np.split(left, range(step, len(left), step)):
-                pairs, complete[seeking] = self._candidates(one[seeking], other, tree, most)
-                pairs = np.stack([seeking[pairs[:, 0]], pairs[:, 1]], axis=1)
-                pairs = pairs[self._close(one[pairs[:, 0]], other[pairs[:, 1]])]
-                linked[pairs[:, 0]] = True
-                links.append(np.stack([some[pairs[:, 0]], others[pairs[:, 1]]], axis=1))
-            left = left[~complete[left] & ~linked[left]]
-            most *= _GROWTH
-        return np.concatenate(links), complete
+        links, count = [np.empty((0, 2), dtype=int)], np.zeros(len(self.points), dtype=int)
+        left = places = self.place[some]
+        drawn = np.random.default_rng(0).permutation(self.place[others])
+        start, size = 0, _FIRST
+        while start < len(drawn) and len(left):
+            part = drawn[start : start + size]
+            tree = cKDTree(np.concatenate(self.points[part, :, :_IN_TREE]), leafsize=_LEAF)
+            for few in _pieces(left, _SEEKING):
+                pairs = self._candidates(few, part, tree)
+                pairs = pairs[self._close(pairs)]
+                links.append(self.indices[pairs])
+                count += np.bincount(pairs[:, 0], minlength=len(count))
+            start, size = start + size, size * _GROWTH
+            if start < len(drawn):
+                left = left[count[left] < _ENOUGH]
+        return np.concatenate(links), np.isin(places, left)
 
-    def _candidates(
-        self, one: np.ndarray, other: np.ndarray, tree: cKDTree, most: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that may be near-duplicates: those of the ``most`` atoms nearest to the telling one.
+    def _candidates(self, seeking: np.ndarray, among: np.ndarray, tree: cKDTree) -> np.ndarray:
+        """[n_pairs, 2] places of frames whose telling atoms match, as far as the directions show.
 
-        Returns:
-            [n_pairs, 2] positions in ``one`` and ``other``; [n_one] whether there are no others.
+        The tree holds all atoms of the frames at the places ``among``.
         """
-        n_atoms, most = self.points.shape[1], min(most, tree.n)
-        apart, atom = tree.query(
-            self.points[one, self.telling[one]],
-            k=range(1, most + 1),
-            distance_upper_bound=self.threshold * 1.001,
-        )
-        near = np.isfinite(apart)
-        complete = ~near[:, -1] | (most == tree.n)
-        i, column = np.nonzero(near)
-        i, j = np.divmod(np.unique(i * len(other) + atom[i, column] // n_atoms), len(other))
-        unlike = one[i] != other[j]
-        return np.stack([i[unlike], j[unlike]], axis=1), complete
+        radius = 1.001 * self.threshold
+        sought = self.points[seeking, self.telling[seeking], :_IN_TREE]
+        found = tree.query_ball_point(sought, radius, return_sorted=False)
+        i = np.repeat(np.arange(len(seeking)), [len(atoms) for atoms in found])
+        j = np.concatenate(found).astype(int) // self.points.shape[1]
+        i, j = np.divmod(np.unique(i * len(among) + j), len(among))
+        pairs = np.stack([seeking[i], among[j]], axis=1)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        return pairs[_matched(self.points, pairs, self.telling[pairs], radius)]
 
-    def _close(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    def _close(self, pairs: np.ndarray) -> np.ndarray:
         """[n_pairs] whether every environment of each frame has its match in the other."""
+        close = np.zeros(len(pairs), dtype=bool)
+        # Nearly all unlike frames are told apart by the atoms that they seek with.
+        told = _matched(self.table, pairs, self.telling[pairs], self.threshold)
         step = max(1, _TOGETHER // sum(table[0].size for table in self.tables))
-        close = np.zeros(len(one), dtype=bool)
-        for start in range(0, len(one), step):
-            pairs = np.stack([one, other], axis=1)[start : start + step]
-            left = np.arange(start, start + len(pairs))
-            # Nearly all unlike frames are told apart by the atoms that they seek with.
-            left = left[self._matched(self.table, pairs, self.telling[pairs])]
-            pairs = pairs[left - start]
+        for left in _pieces(np.flatnonzero(told), step):
             # Frames of one trajectory mostly match atom by atom.
-            same = np.ones(len(pairs), dtype=bool)
+            same = np.ones(len(left), dtype=bool)
             for table in self.tables:
-                off = table[pairs[:, 0]] - table[pairs[:, 1]]
+                off = table[pairs[left, 0]] - table[pairs[left, 1]]
                 same &= np.einsum("pad,pad->pa", off, off).max(axis=1) < self.threshold**2
             close[left[same]] = True
-            left, pairs = left[~same], pairs[~same]
+            left = left[~same]
             for table in self.tables:
                 for atom in range(table.shape[1]):
-                    matched = self._matched(table, pairs, np.full_like(pairs, atom))
-                    left, pairs = left[matched], pairs[matched]
+                    atoms = np.full((len(left), 2), atom)
+                    left = left[_matched(table, pairs[left], atoms, self.threshold)]
             close[left] = True
         return close
 
-    def _matched(self, table: np.ndarray, pairs: np.ndarray, atoms: np.ndarray) -> np.ndarray:
-        """[n_pairs] whether these atoms [n_pairs, 2] have their match in the pair's other frame."""
-        matched = np.ones(len(pairs), dtype=bool)
-        for one, other in ((0, 1), (1, 0)):
-            left = np.flatnonzero(matched)
-            own = table[pairs[left, one], atoms[left, one]]
-            off = own[:, None] - table[pairs[left, other]]
-            nearest = np.einsum("pad,pad->pa", off, off).min(axis=1)
-            matched[left] = nearest < self.threshold**2
-        return matched
+
+def _matched(table: np.ndarray, pairs: np.ndarray, atoms: np.ndarray, radius: float) -> np.ndarray:
+    """[n_pairs] whether these atoms [n_pairs, 2] have their match in the pair's other frame."""
+    matched = np.ones(len(pairs), dtype=bool)
+    for one, other in ((0, 1), (1, 0)):
+        for few in _pieces(np.flatnonzero(matched), max(1, _TOGETHER // table[0].size)):
+            own = table[pairs[few, one], atoms[few, one]]
+            off = own[:, None] - table[pairs[few, other]]
+            matched[few] = np.einsum("pad,pad->pa", off, off).min(axis=1) < radius**2
+    return matched
+
+
+def _pieces(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """The rows, at most ``size`` at a time."""
+    return np.split(rows, range(size, len(rows), size))
 
 
 def _unusual(points: np.ndarray) -> np.ndarray:
@@ -242,8 +237,7 @@ def _unusual(points: np.ndarray) -> np.ndarray:
     flat = points.reshape(-1, points.shape[2])
     sample = np.random.default_rng(0).permutation(flat)[:_USUAL]
     nearest = min(_NEAREST, len(sample) - 1)
-    pieces = np.split(flat, range(_SAMPLE, len(flat), _SAMPLE))
-    far = [np.partition(cdist(piece, sample), nearest, axis=1)[:, nearest] for piece in pieces]
+    far = [np.partition(cdist(few, sample), nearest)[:, nearest] for few in _pieces(flat, _SAMPLE)]
     return np.concatenate(far).reshape(points.shape[:2])
 
 
@@ -252,9 +246,8 @@ def _principal(table: np.ndarray) -> np.ndarray:
     lists = table.reshape(-1, table.shape[2])
     some = lists[:: max(1, len(lists) // _SAMPLE)].astype(float)
     mean = some.mean(axis=0)
-    axes = np.linalg.eigh((some - mean).T @ (some - mean))[1][:, ::-1][:, :_DIMENSIONS]
-    pieces = range(_SAMPLE, len(lists), _SAMPLE)
-    points = np.concatenate([(piece - mean) @ axes for piece in np.split(lists, pieces)])
+    axes = np.linalg.eigh((some - mean).T @ (some - mean))[1][:, ::-1][:, :_DIRECTIONS]
+    points = np.concatenate([(few - mean) @ axes for few in _pieces(lists, _SAMPLE)])
     # A tree cannot part equal points, and would look at all of them every time.
     points += np.random.default_rng(0).normal(0, 1e-7, points.shape)
     return points.reshape(*table.shape[:2], -1)

@@ -7,9 +7,9 @@ from ase import Atoms
 from ase.build import molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from near_pairs import near_pairs
 
 from mace_core.frames import canonical, frame_id
-from mace_core.train.duplicates import near_duplicates
 from mace_core.train.split import NONE, TRAIN, VALID, split_frames
 
 WATER = molecule("H2O")  # few degrees of freedom: near-duplicates by chance, too
@@ -30,7 +30,7 @@ def twin(atoms: Atoms, seed: int) -> Atoms:
 
 
 def leaks(frames: list[Atoms], sides: list[str]) -> int:
-    return sum({sides[i], sides[j]} == {TRAIN, VALID} for i, j in near_duplicates(frames))
+    return sum({sides[i], sides[j]} == {TRAIN, VALID} for i, j in near_pairs(frames))
 
 
 @st.composite
@@ -63,7 +63,7 @@ def test_no_leak_no_empty_side_and_any_order(campaign, fraction, seed):
     sides = split_frames(frames, fraction, seed, arrivals)
     assert TRAIN in sides and VALID in sides
     if leaks(frames, sides):  # every training frame lies near a held-out one
-        pairs = near_duplicates(frames).tolist()
+        pairs = near_pairs(frames).tolist()
         near = {a for pair in pairs for a, b in (pair, pair[::-1]) if sides[b] == VALID}
         assert near >= {index for index, side in enumerate(sides) if side == TRAIN}
     order = np.random.default_rng(seed).permutation(len(frames))
@@ -116,9 +116,11 @@ def test_nothing_but_near_duplicates_is_split_all_the_same():
     sides = split_frames(frames, 0.2, 0)
     assert Counter(sides) == {TRAIN: 8, VALID: 2}
     # More of them later, near both sides: they are not trained on beside held-out twins.
-    later = frames + [frame(seed + 50) for seed in range(10)]
-    grown = split_frames(later, 0.2, 0, [("", 0)] * 10 + [("", 1)] * 10)
+    later = frames + [twin(first, seed + 20) for seed in range(5)]
+    later += [frame(seed + 50, of=ETHANOL) for seed in range(10)]
+    grown = split_frames(later, 0.2, 0, [("", 0)] * 10 + [("", 1)] * 15)
     assert grown[:10] == sides
+    assert grown[10:15] == [NONE] * 5
 
 
 def test_later_twins_take_the_side_of_the_first():
@@ -130,6 +132,14 @@ def test_later_twins_take_the_side_of_the_first():
     assert sides[10:] == sides[:10]
 
 
+def test_later_twins_of_a_held_out_frame_are_held_out_however_many():
+    frames = [frame(seed, of=ETHANOL) for seed in range(10)]
+    sides = split_frames(frames, 0.1, 0)
+    twins = [twin(frames[sides.index(VALID)], seed) for seed in range(10)]
+    grown = split_frames(frames + twins, 0.1, 0, [("", 0)] * 10 + [("", 1)] * 10)
+    assert grown == sides + [VALID] * 10
+
+
 def test_a_frame_that_links_two_sides_is_left_out():
     left = frame(1)
     toward = np.random.default_rng(3).normal(size=(3, 3))
@@ -139,7 +149,7 @@ def test_a_frame_that_links_two_sides_is_left_out():
     while True:  # until the ends are no longer duplicates of each other
         middle.positions = left.positions + scale * toward
         right.positions = left.positions + 2 * scale * toward
-        links = {tuple(p) for p in near_duplicates([left, middle, right]).tolist()}
+        links = {tuple(p) for p in near_pairs([left, middle, right]).tolist()}
         if links == {(0, 1), (1, 2)}:
             break
         scale += 0.05
