@@ -4,7 +4,8 @@
     python benchmarks/scale.py workflow 5x500 10x500 20x500   # dry runs after as many generations
     python benchmarks/scale.py workflow 1x2500 1x5000 1x10000 --batch-size 100
 
-They are in scale_steps.py and scale_workflow.py; sampling.py measures selection's sampling alone.
+They are in scale_steps.py and scale_workflow.py; sampling.py measures selection's sampling alone,
+duplicates.py the search for near-duplicates.
 """
 
 import argparse
