@@ -26,7 +26,8 @@ class MACECalculator(Calculator):
         calibration_factor: from the campaign's committee.json.
         committee: models already in memory, instead of ``model_paths``.
         backend: "auto", "native" or "torch": see :class:`mace_core.committee.Committee`.
-        threads: of the native kernels; by default those of ``OMP_NUM_THREADS``, else one.
+        threads: of the native kernels; by default those of ``OMP_NUM_THREADS``, else one. A
+            ``committee`` has its own, as its device, precision and back end.
         **kwargs: for :class:`ase.calculators.calculator.Calculator`.
 
     Raises:

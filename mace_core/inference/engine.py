@@ -16,7 +16,7 @@ from mace_core.inference.structs import Frames, Results, array_of, integers
 from mace_core.model.model import MACE
 from mace_core.native.loader import fits, library
 
-#: What the kernels have room for (``native/tables.h``, ``native/engine.h``).
+#: What the kernels have room for (``native/tables.h``, ``native/shared.h``).
 MAX_ELL, MAX_L, MAX_LAYERS = 4, 3, 8
 #: Of a thread, in atoms × :attr:`Packer.atom_work`: some 0.2 ms. With less it gains nothing.
 LEAST_WORK = 30_000
