@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/optimisers.py --data DATA --sets ethanol --epochs 20
 
 DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``). All recipes have the batches,
-loss, moving average and cosine of ``accuracy.py``; ``adam`` is the training loop's own step. Each
+loss, moving average and cosine of ``accuracy.py``; `. Each
 run leaves one JSON in ``--out``, and what is there is not run again. Errors are mean absolute ones
 on frames never seen (of 3BPA those of mixed temperatures), energies total, constants not refitted.
 """
@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from accuracy import MODELS, SIZES, TRAIN
 from ase.data import atomic_numbers
-from matrix_optimisers import Muon
 from published import frames_of_3bpa, split
 
 from mace_core.config.sections import Model, Train
@@ -29,26 +28,25 @@ from mace_core.train.schedule import cosine
 from mace_core.train.statistics import Statistics
 from mace_core.train.step import WeightStep
 
-#: Name → optimiser, learning rate, settings.
+#: Name → settings of ``train``.
 RECIPES = {
-    "adam 0.01": ("adam", 0.01, {}),
-    "adam 0.03": ("adam", 0.03, {}),
-    "adam 0.01, batch 2": ("adam", 0.01, {"batch_size": 2}),
-    "muon 0.01": ("muon", 0.01, {}),
-    "muon 0.02": ("muon", 0.02, {}),
-    "muon 0.04": ("muon", 0.04, {}),
+    "adam 0.01": {"optimizer": "adam", "lr": 0.01},
+    "adam 0.03": {"optimizer": "adam", "lr": 0.03},
+    "adam 0.01, batch 2": {"optimizer": "adam", "lr": 0.01, "batch_size": 2},
+    "muon 0.01": {"optimizer": "muon", "lr": 0.01},
+    "muon 0.02": {"optimizer": "muon", "lr": 0.02},
+    "muon 0.04": {"optimizer": "muon", "lr": 0.04},
+    "muon 0.02, batch 2": {"optimizer": "muon", "lr": 0.02, "batch_size": 2},
 }
-CLIP = 10.0
 
 
 def train(data: list[Dataset], model: MACE, run: dict) -> tuple[torch.nn.Module, Loss, dict]:
     """The averaged model, the loss, and CPU seconds: all, and those of the optimiser alone."""
-    kind, lr, options = RECIPES[run["recipe"]]
-    settings = Train(**{**TRAIN, **options, "lr": lr, "max_num_epochs": run["epochs"]})
+    settings = Train(**{**TRAIN, **RECIPES[run["recipe"]], "max_num_epochs": run["epochs"]})
     loss_of = Loss(settings)
-    optimizer = Muon(model, lr) if kind == "muon" else new_optimizer(model, settings)
+    optimizer = new_optimizer(model, settings)
     average = MovingAverage(model, settings.ema_decay)
-    native = WeightStep(optimizer, CLIP, average) if kind == "adam" else None
+    move = WeightStep(optimizer, settings.clip_grad, average)
     parameters = list(model.parameters())
     shape = cosine(run["epochs"] * data[0].steps_per_epoch(settings.batch_size))
     begun, of_optimizer, step = time.process_time(), 0.0, 0
@@ -61,14 +59,8 @@ def train(data: list[Dataset], model: MACE, run: dict) -> tuple[torch.nn.Module,
             loss_of(Residuals.of(out, targets), targets).backward(inputs=parameters)
             start = time.process_time()
             for group in optimizer.param_groups:
-                group["lr"] = lr * shape(step)
-            if native:
-                native()
-            else:
-                torch.nn.utils.clip_grad_norm_(parameters, CLIP, foreach=True)
-                optimizer.step()
-                average.update()
-                optimizer.zero_grad()
+                group["lr"] = settings.lr * shape(step)
+            move()
             of_optimizer += time.process_time() - start
             step += 1
         if epoch % max(1, run["epochs"] // 10) == 0:

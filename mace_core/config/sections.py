@@ -203,7 +203,9 @@ class Train(Section):
     huber_delta: float = Field(
         0.01, gt=0, description="eV, Å; where huber and universal turn from square to linear"
     )
-    optimizer: Literal["adam", "adamw"] = Field("adam", description="torch.optim")
+    optimizer: Literal["adam", "adamw", "muon"] = Field(
+        "adam", description="muon: orthogonal steps of matrices (lr 0.02), Adam for the rest"
+    )
     lr: float = Field(0.03, gt=0, description="learning rate, of the first step")
     amsgrad: bool = Field(True, description="variant of Adam and AdamW")
     beta: float = Field(0.9, ge=0, lt=1, description="of the optimiser's mean gradient")

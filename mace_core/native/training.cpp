@@ -7,7 +7,7 @@
 namespace t = maceloop::training;
 
 // To be counted up with every change of a function's arguments; mace_core/ops/backend.py knows it.
-MACELOOP_API int maceloop_training_interface() { return 6; }
+MACELOOP_API int maceloop_training_interface() { return 7; }
 
 namespace {
 
@@ -106,7 +106,7 @@ int guarded(Work work) {
     });                                                                                            \
   }                                                                                                \
   MACELOOP_API int maceloop_weight_step_##NAME(                                                    \
-      int64_t n_groups, const int64_t* groups, const t::AdamSettings* settings,                    \
+      int64_t n_groups, const int64_t* groups, const t::StepSettings* settings,                    \
       const t::Weight<T>* weights, double max_norm, double follow) {                               \
     return guarded([&] {                                                                           \
       t::weight_step<T>(n_groups, groups, settings, weights, max_norm, follow);                    \

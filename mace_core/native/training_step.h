@@ -1,14 +1,17 @@
-// A step of Adam over all weights, gradients clipped and the moving average included, in one call.
+// A step of the weights, Adam's or Muon's, clipping and moving average included, in one call.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 
+#include "training_muon.h"
+
 namespace maceloop::training {
 
-// One weight tensor of n numbers and its state; steps counts the steps so far. largest and average
-// may be null.
+// One weight tensor of n numbers and its state. Muon's have rows and columns of their matrices, and
+// of the state only mean; Adam's have neither. largest and average may be null; steps counts the
+// steps so far.
 template <class T>
 struct Weight {
   int64_t n;
@@ -19,12 +22,14 @@ struct Weight {
   T* largest;
   T* average;
   float* steps;
+  int64_t rows, columns;
 };
 
 // What holds for all weights of a group.
-struct AdamSettings {
+struct StepSettings {
   double lr, beta1, beta2, epsilon, decay;
   double decoupled;  // 0 or 1: AdamW
+  double momentum;   // Muon's
 };
 
 // ‖gradient‖² of one weight. In double, as the sum over all of them.
@@ -40,7 +45,7 @@ double square_norm(const Weight<T>& w) {
 
 // arXiv 1412.6980, algorithm 1; with `largest` the AMSGrad variant; decoupled decay is 1711.05101.
 template <class T, bool LARGEST>
-void adam(const Weight<T>& w, const AdamSettings& s, double scale) {
+void adam(const Weight<T>& w, const StepSettings& s, double scale) {
   const double count = double(*w.steps += 1);
   const T step = T(s.lr / (1 - std::pow(s.beta1, count)));
   const T root = T(1 / std::sqrt(1 - std::pow(s.beta2, count)));
@@ -64,8 +69,8 @@ void adam(const Weight<T>& w, const AdamSettings& s, double scale) {
 // Gradients are scaled to a common norm of at most max_norm (if that is not negative); averages
 // move by `follow` of the way. groups[i] is the number of weights in group i.
 template <class T>
-void weight_step(int64_t n_groups, const int64_t* groups, const AdamSettings* settings,
-                   const Weight<T>* weights, double max_norm, double follow) {
+void weight_step(int64_t n_groups, const int64_t* groups, const StepSettings* settings,
+                 const Weight<T>* weights, double max_norm, double follow) {
   const Weight<T>* w = weights;
   double sum = 0;
   for (int64_t group = 0; group < n_groups; ++group)
@@ -76,10 +81,14 @@ void weight_step(int64_t n_groups, const int64_t* groups, const AdamSettings* se
   w = weights;
   for (int64_t group = 0; group < n_groups; ++group)
     for (int64_t k = 0; k < groups[group]; ++k, ++w) {
-      if (w->largest)
-        adam<T, true>(*w, settings[group], scale);
+      const StepSettings& s = settings[group];
+      if (w->rows)
+        muon<T>(w->n, w->rows, w->columns, w->value, w->gradient, w->mean,
+                {s.lr, s.momentum, s.decay}, scale);
+      else if (w->largest)
+        adam<T, true>(*w, s, scale);
       else
-        adam<T, false>(*w, settings[group], scale);
+        adam<T, false>(*w, s, scale);
       if (!w->average) continue;
       T* __restrict average = w->average;
       const T* __restrict value = w->value;

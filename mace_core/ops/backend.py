@@ -28,7 +28,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
 #: That of the functions in training.cpp which this file calls.
-INTERFACE = 6
+INTERFACE = 7
 
 #: Arguments of each function: p a pointer, i an integer, d a double.
 _FUNCTIONS = {

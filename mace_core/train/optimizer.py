@@ -1,33 +1,29 @@
 """What moves the weights: groups of parameters, the optimiser, and their moving average."""
 
 import copy
-import inspect
 from typing import Any
 
 import torch
 from torch import nn
 
 from mace_core.config.sections import Train
+from mace_core.train.muon import Muon, with_matrices_apart
+from mace_core.train.plain import without_compile_guards
 
-
-def _plain(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """torch's optimiser without its guards against being compiled.
-
-    Their first call imports torch._dynamo, which takes as long as all of torch, in each training.
-    """
-    names = ("add_param_group", "state_dict", "load_state_dict")
-    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
-    methods["step"] = torch.no_grad()(inspect.unwrap(optimizer.step))
-    return type(optimizer.__name__, (optimizer,), methods)
-
-
-_OPTIMIZERS = {"adam": _plain(torch.optim.Adam), "adamw": _plain(torch.optim.AdamW)}
+_OPTIMIZERS = {
+    "adam": without_compile_guards(torch.optim.Adam),
+    "adamw": without_compile_guards(torch.optim.AdamW),
+    "muon": Muon,
+}
 
 
 def new_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """The optimiser of ``train.optimizer`` over the parameters that train."""
+    groups = parameter_groups(model, settings.weight_decay)
+    if settings.optimizer == "muon":
+        groups = with_matrices_apart(model, groups)
     return _OPTIMIZERS[settings.optimizer](
-        parameter_groups(model, settings.weight_decay),
+        groups,
         lr=settings.lr,
         betas=(settings.beta, 0.999),
         amsgrad=settings.amsgrad,

@@ -1,16 +1,36 @@
 """A step of the weights: gradients clipped, the optimiser, and the moving average."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from mace_core.ops.backend import Kernels, kernels
+from mace_core.train.muon import MOMENTUM
 from mace_core.train.optimizer import MovingAverage
 
 #: Of the optimiser's state, in the order of ``Weight`` in native/training_step.h.
 _STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-#: Column of ``Weight`` in which the gradient's address stands.
-_GRADIENT = 2
+#: Columns of ``Weight`` with the addresses of value and gradient.
+_VALUE, _GRADIENT = 1, 2
+
+
+def _blocks(group: dict[str, Any]) -> Iterator[tuple[torch.Tensor, int, int, int, int]]:
+    """Weight, how many numbers, where the first one stands, rows and columns of their matrices.
+
+    A weight that is no matrix is one block without rows and columns.
+    """
+    matrices = group.get("matrices") or [[]] * len(group["params"])
+    for weight, rows_of in zip(group["params"], matrices, strict=True):
+        if not rows_of:
+            yield weight, weight.numel(), 0, 0, 0
+        first = 0
+        for rows in rows_of:
+            n = weight.numel() * rows // sum(rows_of)
+            yield weight, n, first, rows, weight.shape[-1]
+            first += n
 
 
 class WeightStep:
@@ -21,7 +41,7 @@ class WeightStep:
     weights, to rounding.
 
     Args:
-        optimizer: Adam or AdamW over the parameters that train.
+        optimizer: Adam, AdamW or Muon over the parameters that train.
         clip_grad: largest norm of all gradients together; None leaves them as they are.
         average: follows the weights; may be None.
     """
@@ -55,14 +75,21 @@ class WeightStep:
         self._state = None
         if not all(p in state for p in self._parameters):
             return False
+        groups = self.optimizer.param_groups
+        blocks = [list(_blocks(group)) for group in groups]
+        self._counts = np.array([len(of_group) for of_group in blocks])
+        blocks = [block for of_group in blocks for block in of_group]
         averaged = self.average.averaged if self.average else {}
         words = []
-        for parameter in self._parameters:
-            own, average = state[parameter], averaged.get(parameter)
-            tensors = [own.get(key) for key in _STATE] + [average, own["step"]]
-            words.append([parameter.numel(), parameter.data_ptr(), 0])
-            words[-1] += [0 if x is None else x.data_ptr() for x in tensors]
+        for weight, n, first, rows, columns in blocks:
+            own, begin = state[weight], first * weight.element_size()
+            tensors = [own.get(key) for key in _STATE] + [averaged.get(weight), own.get("step")]
+            addresses = [0 if x is None else x.data_ptr() + begin for x in tensors]
+            words.append([n, weight.data_ptr() + begin, 0, *addresses, rows, columns])
         self._words = np.array(words, dtype=np.int64)
+        which = {p: k for k, p in enumerate(self._parameters)}
+        self._gradient_of = np.array([which[block[0]] for block in blocks])
+        self._begin = self._words[:, _VALUE] - [block[0].data_ptr() for block in blocks]
         self._state, self._found = state, found
         return True
 
@@ -75,15 +102,15 @@ class WeightStep:
 
     def _native(self, native: Kernels, gradients: list[torch.Tensor]) -> None:
         follow = 1 - self.average.next_decay() if self.average else 0.0
-        groups, settings = [], []
+        settings = []
         for group in self.optimizer.param_groups:
-            groups.append(len(group["params"]))
             decoupled = float(group["decoupled_weight_decay"])
             rate, decay = group["lr"], group["weight_decay"]
-            settings.append([rate, *group["betas"], group["eps"], decay, decoupled])
+            settings.append([rate, *group["betas"], group["eps"], decay, decoupled, MOMENTUM])
         gradients = [g.contiguous() for g in gradients]
-        self._words[:, _GRADIENT] = [g.data_ptr() for g in gradients]
-        arrays = np.array(groups), np.array(settings, dtype=np.float64), self._words
+        addresses = np.array([g.data_ptr() for g in gradients])
+        self._words[:, _GRADIENT] = addresses[self._gradient_of] + self._begin
+        arrays = self._counts, np.array(settings, dtype=np.float64), self._words
         counts, numbers, weights = (array.ctypes.data for array in arrays)
         limit = -1.0 if self.clip_grad is None else self.clip_grad
-        native.weight_step(len(groups), counts, numbers, weights, limit, follow)
+        native.weight_step(len(settings), counts, numbers, weights, limit, follow)

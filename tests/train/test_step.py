@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mace_core.config.sections import Train
+from mace_core.model.initial import FirstWeights
+from mace_core.model.linear import ElementLinear, Linear
+from mace_core.model.radial import RadialMLP
 from mace_core.ops import backend
 from mace_core.train.optimizer import MovingAverage, new_optimizer
 from mace_core.train.step import WeightStep
@@ -19,6 +22,10 @@ class Toy(torch.nn.Module):
     def __init__(self, dtype):
         super().__init__()
         self.products = torch.nn.ParameterList([torch.randn(3, 17, dtype=dtype)])
+        first = FirstWeights(1, dtype)
+        self.linear = Linear([1, 3], 9, first)
+        self.skip = ElementLinear(1, 1, 16, 2, first)
+        self.radial = RadialMLP([8, 33, 10, 2], first)
         self.rest = torch.nn.ParameterList(
             [torch.randn(n, dtype=dtype) for n in (1, 7, 64)] + [torch.randn(5, 1, 9, dtype=dtype)]
         )
@@ -67,7 +74,7 @@ def trained(model, on, n_steps, clip_grad=None, ema=True, resumed=False, change=
 
 @settings(deadline=None, max_examples=25)
 @given(
-    optimizer=st.sampled_from(["adam", "adamw"]),
+    optimizer=st.sampled_from(["adam", "adamw", "muon"]),
     amsgrad=st.booleans(),
     clip_grad=st.sampled_from([None, 0.1, 10.0, 1e6]),
     ema=st.booleans(),
@@ -88,20 +95,22 @@ def test_native_steps_are_torchs(optimizer, amsgrad, clip_grad, ema, dtype):
         torch.testing.assert_close(native, plain, rtol=precision, atol=precision)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("change", [load_another, begin_anew, move_weights])
-def test_weights_and_state_are_found_where_they_are_now(change):
+def test_weights_and_state_are_found_where_they_are_now(change, optimizer):
     torch.manual_seed(1)
-    model = Toy(torch.float64)
-    found = [trained(copy.deepcopy(model), on, 6, change=change) for on in ("native", "torch")]
+    model, values = Toy(torch.float64), {"change": change, "optimizer": optimizer}
+    found = [trained(copy.deepcopy(model), on, 6, **values) for on in ("native", "torch")]
     for native, plain in zip(*found, strict=True):
         torch.testing.assert_close(native, plain, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("on", ["native", "torch"])
-def test_steps_from_a_state_that_was_loaded_are_bitwise_the_same(on):
+def test_steps_from_a_state_that_was_loaded_are_bitwise_the_same(on, optimizer):
     torch.manual_seed(1)
     model = Toy(torch.float32)
-    values = {"on": on, "n_steps": 5, "clip_grad": 1.0}
+    values = {"on": on, "n_steps": 5, "clip_grad": 1.0, "optimizer": optimizer}
     straight = trained(copy.deepcopy(model), **values)
     resumed = trained(copy.deepcopy(model), resumed=True, **values)
     for one, other in zip(straight, resumed, strict=True):

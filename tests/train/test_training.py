@@ -173,6 +173,8 @@ TWO_STAGES = {"scheduler": "ExponentialLR", "start_stage_two": 3}
         (5, FALLING_LR),
         (6, EARLY_BEST),
         (2, COSINE),
+        (2, {"optimizer": "muon"}),
+        (4, {"optimizer": "muon", "default_dtype": "float32"}),
         *((at, TWO_STAGES) for at in (2, 3, 4)),
     ],
 )
