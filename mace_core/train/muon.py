@@ -43,7 +43,7 @@ def matrices_of(model: nn.Module) -> dict[nn.Parameter, list[int]]:
 
 
 def with_matrices_apart(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups of an optimiser, each in two, with ``matrices``: rows of those in each weight, if any."""
+    """Groups of an optimiser, each in two: ``matrices`` are the rows of those in its weights."""
     rows_of = matrices_of(model)
     parted = []
     for group in groups:
