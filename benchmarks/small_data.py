@@ -49,6 +49,7 @@ BASE = {
 }
 COSINE = {**BASE, "scheduler": "CosineAnnealingLR"}
 PAIRS = {**COSINE, "batch_size": 2, "lr": 0.03}
+MUON = {**COSINE, "batch_size": 2, "loss": "l1l2energyforces", "optimizer": "muon", "lr": 0.02}
 RECIPES = {
     "plateau": BASE,
     "plateau, 1.5 × epochs": {**BASE, "max_num_epochs": 1.5},  # of what the others have
@@ -60,6 +61,10 @@ RECIPES = {
     "cosine, batch 2": {**COSINE, "batch_size": 2},
     "cosine, batch 2, lr 0.03": PAIRS,
     "the same, l1l2": {**PAIRS, "loss": "l1l2energyforces"},
+    "l1l2, Muon 0.01": {**MUON, "lr": 0.01},
+    "l1l2, Muon 0.02": MUON,
+    "l1l2, Muon 0.04": {**MUON, "lr": 0.04},
+    "l1l2, Muon 0.02, batch 5": {**MUON, "batch_size": 5},
     "l1l2, energy 10": {**PAIRS, "loss": "l1l2energyforces", "energy_weight": 10.0},
     "l1l2, EMA 0.995": {**PAIRS, "loss": "l1l2energyforces", "ema_decay": 0.995},
     "l1l2, no amsgrad": {**PAIRS, "loss": "l1l2energyforces", "amsgrad": False},
