@@ -64,6 +64,8 @@ RECIPES = {
     "l1l2, Muon 0.01": {**MUON, "lr": 0.01},
     "l1l2, Muon 0.02": MUON,
     "l1l2, Muon 0.04": {**MUON, "lr": 0.04},
+    "l1l2, Muon 0.06": {**MUON, "lr": 0.06},
+    "l1l2, Muon 0.08": {**MUON, "lr": 0.08},
     "l1l2, Muon 0.02, batch 5": {**MUON, "batch_size": 5},
     "l1l2, energy 10": {**PAIRS, "loss": "l1l2energyforces", "energy_weight": 10.0},
     "l1l2, EMA 0.995": {**PAIRS, "loss": "l1l2energyforces", "ema_decay": 0.995},
