@@ -30,6 +30,7 @@ from mace_core.train.member import train_member
 
 SIZES = (20, 40, 60)
 NORMS = {**PAIRS, "loss": "l1l2energyforces", "patience": 10_000}
+ORTHOGONAL = {**NORMS, "optimizer": "muon", "lr": 0.06}
 OLD = {**BASE, "patience": 30}
 
 #: Name → ``train`` section of the last generation, and what the warm generations have of ``lr``;
@@ -41,6 +42,10 @@ VARIANTS = {
     "warm": (NORMS, 1.0),
     "warm, lr / 3": (NORMS, 1 / 3),
     "warm, lr / 10": (NORMS, 1 / 10),
+    "Muon, from scratch": (ORTHOGONAL, None),
+    "Muon, warm": (ORTHOGONAL, 1.0),
+    "Muon, warm, lr / 3": (ORTHOGONAL, 1 / 3),
+    "Muon, warm, lr / 10": (ORTHOGONAL, 1 / 10),
 }
 
 
