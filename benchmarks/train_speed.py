@@ -47,7 +47,7 @@ class Steps:
         energy = sum(float(target.energy) for target in self.data.targets)
         E0s = dict.fromkeys(ELEMENTS, energy / sum(graph.n_atoms for graph in self.data.graphs))
         self.model = MACE(architecture, ELEMENTS, E0s, neighbours, dtype=dtype)
-        settings = Train(batch_size=BATCH, loss="weighted", lr=0.01)
+        settings = Train(batch_size=BATCH, loss="weighted", optimizer="adam", lr=0.01)
         self.loss = Loss(settings)
         average = MovingAverage(self.model, settings.ema_decay)
         self.move = WeightStep(new_optimizer(self.model, settings), settings.clip_grad, average)

@@ -85,7 +85,11 @@ class Training:
 
     def __init__(self, models: list[str], frames: str, dtype: str, batch_size: int):
         self.settings = Train(
-            batch_size=batch_size, loss="weighted", lr=0.01, scheduler="ReduceLROnPlateau"
+            batch_size=batch_size,
+            loss="weighted",
+            optimizer="adam",
+            lr=0.01,
+            scheduler="ReduceLROnPlateau",
         )
         self.model = load_model(models[0], getattr(torch, dtype))
         self.data = Dataset(

@@ -173,6 +173,7 @@ _NOT_HERE = {
 #: What keys of ``train`` mean in a plan that was frozen before there were any, where it is not
 #: their default: a plan goes on as it began.
 TRAIN_BEFORE = {
+    "optimizer": "adam",
     "refit": "shift",
     "loss": "weighted",
     "scheduler": "ReduceLROnPlateau",
@@ -204,9 +205,11 @@ class Train(Section):
         0.01, gt=0, description="eV, Å; where huber and universal turn from square to linear"
     )
     optimizer: Literal["adam", "adamw", "muon"] = Field(
-        "adam", description="muon: orthogonal steps of matrices (lr 0.02), Adam for the rest"
+        "muon", description="muon: orthogonal steps of matrices, Adam's of the rest"
     )
-    lr: float = Field(0.03, gt=0, description="learning rate, of the first step")
+    lr: float = Field(
+        0.06, gt=0, description="learning rate, of the first step; adam 0.03; many frames less"
+    )
     amsgrad: bool = Field(True, description="variant of Adam and AdamW")
     beta: float = Field(0.9, ge=0, lt=1, description="of the optimiser's mean gradient")
     weight_decay: float = Field(5e-7, ge=0, description="on linear and product weights")

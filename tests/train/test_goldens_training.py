@@ -202,7 +202,12 @@ def test_a_whole_training(tmp_path):
     model.load_state_dict(state)
 
     settings = Train(
-        **sections, loss="weighted", scheduler="ReduceLROnPlateau", eval_interval=1, ema=True
+        **sections,
+        loss="weighted",
+        optimizer="adam",
+        scheduler="ReduceLROnPlateau",
+        eval_interval=1,
+        ema=True,
     )
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "key")
     with Progress("test", settings.max_num_epochs, "epoch") as progress:

@@ -22,7 +22,13 @@ MODEL = {
     "MLP_irreps": "4x0e",
 }
 #: The defaults make more of few steps than a test wants that looks at how a training goes.
-TRAIN = {"batch_size": 2, "lr": 0.01, "loss": "weighted", "scheduler": "ReduceLROnPlateau"}
+TRAIN = {
+    "batch_size": 2,
+    "optimizer": "adam",
+    "lr": 0.01,
+    "loss": "weighted",
+    "scheduler": "ReduceLROnPlateau",
+}
 E0S = {"Cu": 3.0, "Al": 2.5, "H": 1.0, "O": 1.0, "C": 1.0}
 
 
