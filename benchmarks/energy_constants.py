@@ -52,6 +52,7 @@ def one(data: Path, run: dict, folder: Path) -> dict:
         "train": {
             "loss": "weighted",
             "batch_size": 5,
+            "optimizer": "adam",
             "lr": 0.01,
             "scheduler": "ReduceLROnPlateau",
             "max_num_epochs": run["epochs"],

@@ -37,6 +37,7 @@ SIZES = {20: 200, 50: 100, 200: 50}
 BASE = {
     "loss": "weighted",
     "batch_size": 5,
+    "optimizer": "adam",
     "lr": 0.01,
     "ema_decay": 0.99,
     "energy_weight": 1.0,
