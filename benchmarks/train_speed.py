@@ -37,7 +37,9 @@ PARTS = ("batch", "forward", "backward", "optimiser")
 class Steps:
     """Training steps of one configuration on one back end, timed part by part."""
 
-    def __init__(self, configuration: str, frames: Path, dtype: torch.dtype, on: str):
+    def __init__(
+        self, configuration: str, frames: Path, dtype: torch.dtype, on: str, optimizer: str
+    ):
         channels, max_L = CONFIGURATIONS[configuration]
         architecture = Model(num_channels=channels, max_L=max_L, r_max=5.0)
         self.on = on
@@ -47,7 +49,7 @@ class Steps:
         energy = sum(float(target.energy) for target in self.data.targets)
         E0s = dict.fromkeys(ELEMENTS, energy / sum(graph.n_atoms for graph in self.data.graphs))
         self.model = MACE(architecture, ELEMENTS, E0s, neighbours, dtype=dtype)
-        settings = Train(batch_size=BATCH, loss="weighted", optimizer="adam", lr=0.01)
+        settings = Train(batch_size=BATCH, loss="weighted", optimizer=optimizer, lr=0.01)
         self.loss = Loss(settings)
         average = MovingAverage(self.model, settings.ema_decay)
         self.move = WeightStep(new_optimizer(self.model, settings), settings.clip_grad, average)
@@ -92,13 +94,14 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, default=FRAMES, help="labelled frames of C, H, N, O")
     parser.add_argument("--configurations", nargs="+", default=list("abc"), choices=list("abc"))
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--optimizer", default="adam", choices=["adam", "muon"])
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--backends", nargs="+", default=["native", "torch"])
     options = parser.parse_args()
     torch.set_num_threads(1)
     dtype = getattr(torch, options.dtype)
     timed = {
-        (c, on): Steps(c, options.frames, dtype, on)
+        (c, on): Steps(c, options.frames, dtype, on, options.optimizer)
         for c in options.configurations
         for on in options.backends
     }
@@ -116,7 +119,7 @@ def main() -> None:
     results.mkdir(exist_ok=True)
     (results / "train_speed.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
-        print(f"{row['name']:48s}", *(f"{p} {row[p + '_ms']['min']:.1f}" for p in PARTS), end="  ")
+        print(f"{row['name']:54s}", *(f"{p} {row[p + '_ms']['min']:.1f}" for p in PARTS), end="  ")
         print(f"step min {row['step_ms']['min']:.1f} median {row['step_ms']['median']:.1f} ms")
 
 
