@@ -73,3 +73,8 @@ except AttributeError as err:
 """
     first, second, third = python(code).splitlines()
     assert first == "225 BFGS crystal" and second == "NeighborList" and "'nothing'" in third
+
+
+def test_version():
+    code = "from mace_core.cli.main import build; build()(['--version'])"
+    assert python(code).split()[0] == "maceloop"

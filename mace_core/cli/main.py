@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 import typer
 
@@ -35,6 +36,21 @@ ROOMS = (
     "track",
     "report",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"maceloop {version('maceloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+    ),
+) -> None:
+    pass
 
 
 def build() -> typer.Typer:

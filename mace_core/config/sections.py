@@ -177,7 +177,6 @@ TRAIN_BEFORE = {
     "refit": "shift",
     "loss": "weighted",
     "scheduler": "ReduceLROnPlateau",
-    "warm_start_lr_factor": 1.0,
 }
 
 
@@ -272,7 +271,7 @@ class Train(Section):
     )
     warm_start: bool = Field(True, description="start from the previous generation's member")
     warm_start_lr_factor: float = Field(
-        0.3, gt=0, le=1, description="a warm start begins with this share of lr"
+        1.0, gt=0, le=1, description="a warm start begins with this share of lr; adam 0.3"
     )
     default_dtype: Literal["float32", "float64"] = Field(
         "float64", description="of training and MD"
