@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/optimisers.py --data DATA --sets ethanol --epochs 20
 
-DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``). All recipes have the batches,
-loss, moving average and cosine of ``accuracy.py``; `. Each
-run leaves one JSON in ``--out``, and what is there is not run again. Errors are mean absolute ones
-on frames never seen (of 3BPA those of mixed temperatures), energies total, constants not refitted.
+DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``). All recipes have the loss,
+moving average and cosine of ``accuracy.py``, and its batches where they name none. Each run leaves
+one JSON in ``--out``, and what is there is not run again. Errors are mean absolute ones on frames
+never seen (of 3BPA those of mixed temperatures), energies total, constants not refitted.
 """
 
 import argparse

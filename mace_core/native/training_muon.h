@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "training_gemm.h"
 
@@ -21,7 +20,8 @@ template <class T>
 class Orthogonal {
  public:
   Orthogonal(int64_t r, int64_t c)
-      : r_(r), c_(c), X_(r * c), Y_(r * c), A_(r * r), B_(r * r), transposed_(c, r), square_(r, r), rows_(r, c) {}
+      : r_(r), c_(c), X_(r * c), Y_(r * c), A_(r * r), B_(r * r),
+        transposed_(c, r), square_(r, r), rows_(r, c) {}
 
   T* X() const { return X_; }
 
