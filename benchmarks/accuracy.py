@@ -5,7 +5,12 @@
 DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``). Trains one model after the
 other, each in a process of its own, for ``--hours`` in all, and goes on where it was stopped: a
 training that is cut off leaves its checkpoint, one that is complete leaves one JSON in ``--out``.
-The table is printed and written as ``accuracy.json`` and ``accuracy.md``.
+The table is printed and written as ``accuracy.json`` and ``accuracy.md``, the models are in
+``--out``/models.
+
+    python benchmarks/accuracy.py --data DATA --score benchmarks/models
+
+scores models that were kept; ``--start`` goes on from one of them, with the learning rate anew.
 
 rMD17 is scored by mean absolute errors on the published test part; energies of 3BPA are scored by
 root mean squares. The published test frames of 3BPA are not in BOTNet-datasets' training folder, so
@@ -14,6 +19,7 @@ its rows score models trained at 300 K on the set of mixed temperatures that is 
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +33,7 @@ from published import errors, frames_of_3bpa, split
 from training_parity import predict
 
 from mace_core.frames import write_frames
-from mace_core.model.files import load_model
+from mace_core.model.files import DESCRIPTION, WEIGHTS, load_model
 from mace_core.storage import read_json, write_json, write_text
 from mace_core.tables import read_table
 
@@ -35,6 +41,7 @@ MODELS = {
     "32x0e": {"num_channels": 32, "max_L": 0},
     "64x0e+64x1o": {"num_channels": 64, "max_L": 1},
     "128x0e+128x1o": {"num_channels": 128, "max_L": 1},
+    "64x0e+64x1o+64x2e": {"num_channels": 64, "max_L": 2},
 }
 #: Frames trained on and held out.
 SIZES = {
@@ -89,6 +96,8 @@ def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float
             "max_num_epochs": run["epochs"],
         },
     }
+    if "after" in run:
+        settings["train"]["foundation_model"] = str((arguments.start / key_of(run)).absolute())
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [Path(sys.executable).with_name("maceloop"), "train", "--config", config]
@@ -102,31 +111,42 @@ def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float
 
 
 def score(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
-    """Errors of a complete training on frames that it never saw."""
+    """Errors of the model in a folder on frames that it never saw."""
     if run["set"] == "3bpa":
         frames = frames_of_3bpa(arguments.data, "train_mixedT")
     else:
         n_train, n_valid = SIZES[run["set"]]
         frames = split(arguments.data, run["set"], n_train, n_valid, 1000, run["seed"]).test
-    metrics = read_json(folder / "metrics.json")
     model = load_model(folder)
     energies, forces = predict(model, frames)
     found = errors(frames, energies, forces)
     residual = energies - np.array([atoms.info["REF_energy"] for atoms in frames])
     found["total_energy_mae"] = 1e3 * float(np.abs(residual).mean())
     found["total_energy_rmse"] = 1e3 * float(np.sqrt((residual**2).mean()))
-    last = read_table(folder / "history").valid_forces_mae_meV_A
-    half = last.iloc[: max(1, len(last) // 2)].min()
-    return {
+    return {"n_test": len(frames), **found}
+
+
+def row_of(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
+    """The row of a complete training, which is kept with its model in ``--out``/models."""
+    metrics = read_json(folder / "metrics.json")
+    valid = read_table(folder / "history").valid_forces_mae_meV_A
+    before = read_json(arguments.start / key_of(run) / "row.json") if "after" in run else None
+    row = {
         **run,
-        "n_test": len(frames),
+        "all_epochs": (before["all_epochs"] if before else []) + [run["epochs"]],
         "n_parameters": metrics["n_parameters"],
         "best_epoch": metrics["best_epoch"],
-        "hours": metrics["seconds"] / 3600,
-        "valid_half_way": half,
-        "valid_end": last.min(),
-        **found,
+        "hours": metrics["seconds"] / 3600 + (before["hours"] if before else 0),
+        "valid_half_way": valid.iloc[: max(1, len(valid) // 2)].min(),
+        "valid_end": valid.min(),
+        **score(arguments, run, folder),
     }
+    kept = arguments.out / "models" / key_of(run)
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, DESCRIPTION):
+        shutil.copyfile(folder / name, kept / name)
+    write_json(kept / "row.json", row)
+    return row
 
 
 def runs(arguments: argparse.Namespace) -> Iterator[dict]:
@@ -134,11 +154,20 @@ def runs(arguments: argparse.Namespace) -> Iterator[dict]:
         for model in arguments.models:
             for data in arguments.sets:
                 run = {"set": data, "model": model, "optimizer": arguments.optimizer}
-                yield run | {"epochs": arguments.epochs, "seed": seed}
+                run |= {"epochs": arguments.epochs, "seed": seed}
+                if arguments.start:
+                    before = read_json(arguments.start / key_of(run) / "row.json")["all_epochs"]
+                    run["after"] = sum(before)
+                yield run
 
 
 def name_of(run: dict) -> str:
     return "_".join(str(value).replace("+", "-") for value in run.values())
+
+
+def key_of(run: dict) -> str:
+    """What a model is kept under, however long it was trained."""
+    return name_of({key: run[key] for key in ("set", "model", "optimizer", "seed")})
 
 
 def markdown(rows: list[dict], waiting: list[str]) -> str:
@@ -152,7 +181,7 @@ def markdown(rows: list[dict], waiting: list[str]) -> str:
         kind = "rmse" if r["set"] == "3bpa" else "mae"
         lines.append(
             f"| {r['set']} ({kind.upper()}) | {r['model']} | {r['n_parameters']:,} "
-            f"| {r['optimizer']} | {r['epochs']} | {r['seed']} "
+            f"| {r['optimizer']} | {' + '.join(map(str, r['all_epochs']))} | {r['seed']} "
             f"| {r[f'total_energy_{kind}']:.2f} | {r[f'forces_{kind}']:.1f} "
             f"| {PAPER[r['set']]} | {r['valid_half_way']:.1f} → {r['valid_end']:.1f} "
             f"| {r['hours']:.2f} |"
@@ -172,9 +201,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--models", nargs="+", default=list(MODELS)[:2], choices=list(MODELS))
+    parser.add_argument("--start", type=Path, help="folder of kept models, to go on from")
+    parser.add_argument("--score", type=Path, help="folder of kept models, which are only scored")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    if arguments.score:
+        folders = [path.parent for path in sorted(arguments.score.glob("*/row.json"))]
+        rows = [read_json(folder / "row.json") for folder in folders]
+        rows = [r | score(arguments, r, f) for r, f in zip(rows, folders, strict=True)]
+        print(markdown(rows, []))
+        return
     out, end = arguments.out.absolute(), time.monotonic() + 3600 * arguments.hours
+    arguments.out = out
     for run in runs(arguments):
         path, folder = out / "runs" / f"{name_of(run)}.json", out / "work" / name_of(run)
         left = end - time.monotonic()
@@ -182,7 +220,7 @@ def main() -> None:
             continue
         print(f"{name_of(run)} …", flush=True)
         if (folder / "metrics.json").exists() or train(arguments, run, folder, left):
-            write_json(path, score(arguments, run, folder))
+            write_json(path, row_of(arguments, run, folder))
     # All that was ever completed, also with other options.
     rows = [read_json(path) for path in sorted((out / "runs").glob("*.json"))]
     waiting = [

@@ -119,6 +119,16 @@ void multiply(int64_t M, const T* A, int64_t lda, const Packed<T>& B, T* C, int6
               std::min<int64_t>(B.columns, B.N - n), add);
 }
 
+// The same where C [M, M] is known to be symmetric, with rows of M.
+template <class T>
+void multiply_symmetric(int64_t M, const T* A, int64_t lda, const Packed<T>& B, T* C) {
+  for (int64_t n = 0; n < M; n += B.columns)
+    any_panel(M - n, B.K, A + n * lda, lda, 1, B.panel(n), B.columns, C + n * M + n, M,
+              std::min<int64_t>(B.columns, M - n), false);
+  for (int64_t i = 0; i < M; ++i)
+    for (int64_t j = i + 1; j < M; ++j) C[i * M + j] = C[j * M + i];
+}
+
 // C[K, N] += Σ_m A[m, K]^T B[m, N].
 template <class T>
 void multiply_transposed(int64_t M, int64_t K, int64_t N, const T* A, int64_t lda, const T* B,

@@ -34,7 +34,7 @@ def test_singular_vectors_stay_and_singular_values_are_near_1(m, n, size, seed):
     U, V = rotation(m, seed)[:, :k], rotation(n, seed + 1)[:, :k]
     found = U.T @ orthogonal(10**size * (U * values) @ V.T) @ V
     assert torch.allclose(found, torch.diag(found.diagonal()), atol=1e-10)
-    assert (found.diagonal() > 0.6).all() and (found.diagonal() < 1.25).all()
+    assert (found.diagonal() - 1).abs().max() < 0.21
 
 
 def parted(stack: torch.Tensor, rows: list[int]) -> list[torch.Tensor]:
@@ -65,7 +65,7 @@ def step_of(of: MACE, on: str) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 @pytest.mark.parametrize("on", BACKENDS)
 def test_each_matrix_of_each_l_and_element_moves_along_its_own_orthogonal_factor(on):
-    """ΔW = −lr 0.2 √max(m, n) U Vᵀ (arXiv 2502.16982, eq. 4), to what five steps leave."""
+    """ΔW = −lr 0.2 √max(m, n) U Vᵀ (arXiv 2502.16982, eq. 4), to what the polynomials leave."""
     of = model()
     names = {weight: name for name, weight in of.named_parameters()}
     found, seen = step_of(of, on), 0

@@ -89,7 +89,9 @@ def test_native_steps_are_torchs(optimizer, amsgrad, clip_grad, ema, dtype):
         for on in ("native", "torch")
     }
     assert len(found["native"]) == len(found["torch"])
-    precision = 1e-12 if dtype == torch.float64 else 1e-5
+    # Muon makes directions up to 300 times longer, and their rounding errors with them.
+    single = 1e-4 if optimizer == "muon" else 1e-5
+    precision = 1e-12 if dtype == torch.float64 else single
     for native, plain in zip(found["native"], found["torch"], strict=True):
         assert native.dtype == plain.dtype
         torch.testing.assert_close(native, plain, rtol=precision, atol=precision)
