@@ -93,6 +93,7 @@ def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float
             **TRAIN,
             "optimizer": run["optimizer"],
             "lr": LR[run["optimizer"]],
+            "batch_size": run["batch_size"],
             "max_num_epochs": run["epochs"],
         },
     }
@@ -154,7 +155,8 @@ def runs(arguments: argparse.Namespace) -> Iterator[dict]:
         for model in arguments.models:
             for data in arguments.sets:
                 run = {"set": data, "model": model, "optimizer": arguments.optimizer}
-                run |= {"epochs": arguments.epochs, "seed": seed}
+                run |= {"batch_size": arguments.batch_size, "epochs": arguments.epochs}
+                run |= {"seed": seed}
                 if arguments.start:
                     before = read_json(arguments.start / key_of(run) / "row.json")["all_epochs"]
                     run["after"] = sum(before)
@@ -173,15 +175,15 @@ def key_of(run: dict) -> str:
 def markdown(rows: list[dict], waiting: list[str]) -> str:
     """The table, and what is not in it yet."""
     lines = [
-        "| data | model | parameters | optimiser | epochs | seed | E (meV) | F (meV/Å) "
+        "| data | model | parameters | optimiser | batch | epochs | seed | E (meV) | F (meV/Å) "
         "| paper, 256 channels | held-out F: half way → end | hours, 1 core |",
-        "|---" * 11 + "|",
+        "|---" * 12 + "|",
     ]
     for r in rows:
         kind = "rmse" if r["set"] == "3bpa" else "mae"
         lines.append(
             f"| {r['set']} ({kind.upper()}) | {r['model']} | {r['n_parameters']:,} "
-            f"| {r['optimizer']} | {' + '.join(map(str, r['all_epochs']))} | {r['seed']} "
+            f"| {r['optimizer']} | {r['batch_size']} | {' + '.join(map(str, r['all_epochs']))} | {r['seed']} "
             f"| {r[f'total_energy_{kind}']:.2f} | {r[f'forces_{kind}']:.1f} "
             f"| {PAPER[r['set']]} | {r['valid_half_way']:.1f} → {r['valid_end']:.1f} "
             f"| {r['hours']:.2f} |"
@@ -197,6 +199,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "accuracy")
     parser.add_argument("--hours", type=float, default=8.0, help="stop then; 0: only the table")
     parser.add_argument("--optimizer", default="muon", choices=list(LR))
+    parser.add_argument("--batch_size", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="+", default=list(SIZES), choices=list(SIZES))
