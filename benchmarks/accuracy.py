@@ -183,7 +183,8 @@ def markdown(rows: list[dict], waiting: list[str]) -> str:
         kind = "rmse" if r["set"] == "3bpa" else "mae"
         lines.append(
             f"| {r['set']} ({kind.upper()}) | {r['model']} | {r['n_parameters']:,} "
-            f"| {r['optimizer']} | {r['batch_size']} | {' + '.join(map(str, r['all_epochs']))} | {r['seed']} "
+            f"| {r['optimizer']} | {r['batch_size']} "
+            f"| {' + '.join(map(str, r['all_epochs']))} | {r['seed']} "
             f"| {r[f'total_energy_{kind}']:.2f} | {r[f'forces_{kind}']:.1f} "
             f"| {PAPER[r['set']]} | {r['valid_half_way']:.1f} → {r['valid_end']:.1f} "
             f"| {r['hours']:.2f} |"
