@@ -42,6 +42,7 @@ MODELS = {
     "64x0e+64x1o": {"num_channels": 64, "max_L": 1},
     "128x0e+128x1o": {"num_channels": 128, "max_L": 1},
     "64x0e+64x1o+64x2e": {"num_channels": 64, "max_L": 2},
+    "128x0e+128x1o+128x2e": {"num_channels": 128, "max_L": 2},
 }
 #: Frames trained on and held out.
 SIZES = {

@@ -1,0 +1,84 @@
+"""The accuracy table on a small published split: made once, scored again, gone on with."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.calculators.emt import EMT
+
+from mace_core.storage import read_json
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TINY = {"num_channels": 4, "max_L": 0, "max_ell": 1, "correlation": 2, "radial_MLP": [8]}
+
+
+@pytest.fixture
+def accuracy(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import accuracy
+
+    monkeypatch.setitem(accuracy.MODELS, "32x0e", TINY)
+    monkeypatch.setitem(accuracy.SIZES, "ethanol", (8, 4))
+    return accuracy
+
+
+@pytest.fixture
+def data(tmp_path, accuracy):
+    """Ethanol as rMD17's files hold it, in their units."""
+    from published import KCAL_PER_MOL
+
+    folder = tmp_path / "data" / "rmd17"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 16), ("test", 12)):
+        frames = [molecule("CH3CH2OH") for _ in range(n)]
+        for atoms in frames:
+            atoms.positions += rng.normal(scale=0.05, size=(len(atoms), 3))
+            atoms.calc = EMT()
+        np.savez(
+            folder / f"rmd17_ethanol_{part}_01.npz",
+            nuclear_charges=frames[0].numbers,
+            coords=[atoms.positions for atoms in frames],
+            energies=[atoms.get_potential_energy() / KCAL_PER_MOL for atoms in frames],
+            forces=[atoms.get_forces() / KCAL_PER_MOL for atoms in frames],
+        )
+    return folder.parent
+
+
+@pytest.fixture
+def run(accuracy, data, monkeypatch, capsys):
+    """Runs the program; its last rows, as printed."""
+
+    def run(*options):
+        argv = ["accuracy.py", "--data", data, *options]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
+        accuracy.main()
+        return [line for line in capsys.readouterr().out.splitlines() if "| ethanol" in line]
+
+    return run
+
+
+def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_path, monkeypatch):
+    out, models = tmp_path / "out", tmp_path / "out" / "models"
+    options = ["--out", out, "--sets", "ethanol", "--models", "32x0e", "--epochs", 4]
+    (row,) = run(*options)
+    (result,) = (out / "runs").glob("*.json")
+    made = read_json(result)
+    assert made["batch_size"] == 2 and made["all_epochs"] == [4] and made["n_test"] == 12
+    written = result.stat().st_mtime_ns
+    assert run(*options) == [row]
+    assert result.stat().st_mtime_ns == written
+
+    assert run("--score", models) == [row]
+
+    # Steps of no length: what is gone on with is still the model that was kept.
+    monkeypatch.setitem(accuracy.LR, "muon", 1e-15)
+    again = tmp_path / "again"
+    (longer,) = run(*options, "--out", again, "--start", models)
+    (result,) = (again / "runs").glob("*.json")
+    after = read_json(result)
+    assert "| 4 + 4 |" in longer and after["all_epochs"] == [4, 4]
+    assert after["hours"] > made["hours"]
+    assert after["forces_mae"] == pytest.approx(made["forces_mae"], rel=1e-5)
