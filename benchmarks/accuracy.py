@@ -10,7 +10,8 @@ The table is printed and written as ``accuracy.json`` and ``accuracy.md``, the m
 
     python benchmarks/accuracy.py --data DATA --score benchmarks/models
 
-scores models that were kept; ``--start`` goes on from one of them, with the learning rate anew.
+scores models that were kept, and the mean of those of one set; ``--start`` goes on from one of
+them, with the learning rate anew.
 
 rMD17 is scored by mean absolute errors on the published test part; energies of 3BPA are scored by
 root mean squares. The published test frames of 3BPA are not in BOTNet-datasets' training folder, so
@@ -29,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from ase import Atoms
 from published import errors, frames_of_3bpa, split
 from training_parity import predict
 
@@ -112,20 +114,47 @@ def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float
     return True
 
 
-def score(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
-    """Errors of the model in a folder on frames that it never saw."""
+def predictions(
+    arguments: argparse.Namespace, run: dict, folder: Path
+) -> tuple[list[Atoms], np.ndarray, list[np.ndarray]]:
+    """Frames that the model in a folder never saw, and its energies and forces there."""
     if run["set"] == "3bpa":
         frames = frames_of_3bpa(arguments.data, "train_mixedT")
     else:
         n_train, n_valid = SIZES[run["set"]]
         frames = split(arguments.data, run["set"], n_train, n_valid, 1000, run["seed"]).test
-    model = load_model(folder)
-    energies, forces = predict(model, frames)
+    return frames, *predict(load_model(folder), frames)
+
+
+def score(frames: list[Atoms], energies: np.ndarray, forces: list[np.ndarray]) -> dict:
+    """Errors, those of total energies with them."""
     found = errors(frames, energies, forces)
     residual = energies - np.array([atoms.info["REF_energy"] for atoms in frames])
     found["total_energy_mae"] = 1e3 * float(np.abs(residual).mean())
     found["total_energy_rmse"] = 1e3 * float(np.sqrt((residual**2).mean()))
     return {"n_test": len(frames), **found}
+
+
+def scores_of_kept(arguments: argparse.Namespace) -> Iterator[str]:
+    """The table of models that were kept, and the errors of the mean of all of one set."""
+    folders = [path.parent for path in sorted(arguments.score.glob("*/row.json"))]
+    rows = [read_json(folder / "row.json") for folder in folders]
+    found = [predictions(arguments, r, f) for r, f in zip(rows, folders, strict=True)]
+    yield markdown([r | score(*p) for r, p in zip(rows, found, strict=True)], [])
+    for name, seed in sorted({(r["set"], r["seed"]) for r in rows}):
+        alike = [
+            p for r, p in zip(rows, found, strict=True) if (r["set"], r["seed"]) == (name, seed)
+        ]
+        frames = alike[0][0]
+        forces = [
+            np.mean(of_frame, axis=0) for of_frame in zip(*(p[2] for p in alike), strict=True)
+        ]
+        mean = score(frames, np.mean([p[1] for p in alike], axis=0), forces)
+        kind = "rmse" if name == "3bpa" else "mae"
+        yield (
+            f"{name}, mean of {len(alike)}: E {mean[f'total_energy_{kind}']:.2f} meV, "
+            f"F {mean[f'forces_{kind}']:.2f} meV/Å"
+        )
 
 
 def row_of(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
@@ -141,7 +170,7 @@ def row_of(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
         "hours": metrics["seconds"] / 3600 + (before["hours"] if before else 0),
         "valid_half_way": valid.iloc[: max(1, len(valid) // 2)].min(),
         "valid_end": valid.min(),
-        **score(arguments, run, folder),
+        **score(*predictions(arguments, run, folder)),
     }
     kept = arguments.out / "models" / key_of(run)
     kept.mkdir(parents=True, exist_ok=True)
@@ -170,7 +199,7 @@ def name_of(run: dict) -> str:
 
 def key_of(run: dict) -> str:
     """What a model is kept under, however long it was trained."""
-    return name_of({key: run[key] for key in ("set", "model", "optimizer", "seed")})
+    return name_of({key: run[key] for key in ("set", "model", "optimizer", "batch_size", "seed")})
 
 
 def markdown(rows: list[dict], waiting: list[str]) -> str:
@@ -211,10 +240,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     if arguments.score:
-        folders = [path.parent for path in sorted(arguments.score.glob("*/row.json"))]
-        rows = [read_json(folder / "row.json") for folder in folders]
-        rows = [r | score(arguments, r, f) for r, f in zip(rows, folders, strict=True)]
-        print(markdown(rows, []))
+        for text in scores_of_kept(arguments):
+            print(text)
         return
     out, end = arguments.out.absolute(), time.monotonic() + 3600 * arguments.hours
     arguments.out = out

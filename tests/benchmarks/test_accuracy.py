@@ -55,7 +55,11 @@ def run(accuracy, data, monkeypatch, capsys):
         argv = ["accuracy.py", "--data", data, *options]
         monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
         accuracy.main()
-        return [line for line in capsys.readouterr().out.splitlines() if "| ethanol" in line]
+        return [
+            line
+            for line in capsys.readouterr().out.splitlines()
+            if "ethanol" in line and "…" not in line
+        ]
 
     return run
 
@@ -71,7 +75,10 @@ def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_pat
     assert run(*options) == [row]
     assert result.stat().st_mtime_ns == written
 
-    assert run("--score", models) == [row]
+    scored, mean = run("--score", models)
+    assert scored == row
+    energy, force = made["total_energy_mae"], made["forces_mae"]
+    assert mean == f"ethanol, mean of 1: E {energy:.2f} meV, F {force:.2f} meV/Å"
 
     # Steps of no length: what is gone on with is still the model that was kept.
     monkeypatch.setitem(accuracy.LR, "muon", 1e-15)
