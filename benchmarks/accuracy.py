@@ -135,12 +135,18 @@ def score(frames: list[Atoms], energies: np.ndarray, forces: list[np.ndarray]) -
     return {"n_test": len(frames), **found}
 
 
+def kind_of(name: str) -> str:
+    """The errors that are published of a data set: ``rmse`` or ``mae``."""
+    return "rmse" if name == "3bpa" else "mae"
+
+
 def scores_of_kept(arguments: argparse.Namespace) -> Iterator[str]:
     """The table of models that were kept, and the errors of the mean of all of one set."""
     folders = [path.parent for path in sorted(arguments.score.glob("*/row.json"))]
     rows = [read_json(folder / "row.json") for folder in folders]
     found = [predictions(arguments, r, f) for r, f in zip(rows, folders, strict=True)]
     yield markdown([r | score(*p) for r, p in zip(rows, found, strict=True)], [])
+    # A seed has training frames of its own, and test frames.
     for name, seed in sorted({(r["set"], r["seed"]) for r in rows}):
         alike = [
             p for r, p in zip(rows, found, strict=True) if (r["set"], r["seed"]) == (name, seed)
@@ -150,7 +156,7 @@ def scores_of_kept(arguments: argparse.Namespace) -> Iterator[str]:
             np.mean(of_frame, axis=0) for of_frame in zip(*(p[2] for p in alike), strict=True)
         ]
         mean = score(frames, np.mean([p[1] for p in alike], axis=0), forces)
-        kind = "rmse" if name == "3bpa" else "mae"
+        kind = kind_of(name)
         yield (
             f"{name}, mean of {len(alike)}: E {mean[f'total_energy_{kind}']:.2f} meV, "
             f"F {mean[f'forces_{kind}']:.2f} meV/Å"
@@ -210,7 +216,7 @@ def markdown(rows: list[dict], waiting: list[str]) -> str:
         "|---" * 12 + "|",
     ]
     for r in rows:
-        kind = "rmse" if r["set"] == "3bpa" else "mae"
+        kind = kind_of(r["set"])
         lines.append(
             f"| {r['set']} ({kind.upper()}) | {r['model']} | {r['n_parameters']:,} "
             f"| {r['optimizer']} | {r['batch_size']} "
@@ -230,7 +236,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "accuracy")
     parser.add_argument("--hours", type=float, default=8.0, help="stop then; 0: only the table")
     parser.add_argument("--optimizer", default="muon", choices=list(LR))
-    parser.add_argument("--batch_size", type=int, default=2)
+    parser.add_argument("--batch_size", type=int, default=TRAIN["batch_size"])
     parser.add_argument("--epochs", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="+", default=list(SIZES), choices=list(SIZES))

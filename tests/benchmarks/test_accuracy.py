@@ -67,6 +67,7 @@ def run(accuracy, data, monkeypatch, capsys):
 def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_path, monkeypatch):
     out, models = tmp_path / "out", tmp_path / "out" / "models"
     options = ["--out", out, "--sets", "ethanol", "--models", "32x0e", "--epochs", 4]
+    options += ["--batch_size", 2]
     (row,) = run(*options)
     (result,) = (out / "runs").glob("*.json")
     made = read_json(result)
@@ -79,6 +80,15 @@ def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_pat
     assert scored == row
     energy, force = made["total_energy_mae"], made["forces_mae"]
     assert mean == f"ethanol, mean of 1: E {energy:.2f} meV, F {force:.2f} meV/Å"
+
+    run(*options, "--batch_size", 4)
+    (other,) = (read_json(path) for path in models.glob("*_4_1/row.json"))
+    *_, mean = run("--score", models)
+    assert mean.startswith("ethanol, mean of 2: ")
+    of_mean, of_each = float(mean.split()[-2]), [force, other["forces_mae"]]
+    # |mean of two residuals| is at most the mean of their absolute values, and neither of them.
+    assert of_mean < np.mean(of_each) + 0.01
+    assert min(abs(of_mean - one) for one in of_each) > 0.05
 
     # Steps of no length: what is gone on with is still the model that was kept.
     monkeypatch.setitem(accuracy.LR, "muon", 1e-15)
