@@ -45,6 +45,7 @@ MODELS = {
     "128x0e+128x1o": {"num_channels": 128, "max_L": 1},
     "64x0e+64x1o+64x2e": {"num_channels": 64, "max_L": 2},
     "128x0e+128x1o+128x2e": {"num_channels": 128, "max_L": 2},
+    "256x0e+256x1o+256x2e": {"num_channels": 256, "max_L": 2},
 }
 #: Frames trained on and held out.
 SIZES = {
