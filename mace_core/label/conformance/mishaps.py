@@ -94,11 +94,15 @@ def time_limit(subject: Subject, probe: Probe) -> Finding:
     """A label that may take less time than it needs."""
     limit = 0.4 * subject.seconds if subject.seconds > t.LONG else 1e-6
     hasty = probe.settings.model_copy(update={"time_limit": limit})
-    started = time.monotonic()
-    records, scratch = watched(probe, [subject.frame], lambda *_: True, settings=hasty)
-    seconds = time.monotonic() - started
-    if records[0].converged:
-        return skipped(f"it was done within {limit:.2g} s this time")
+    # A quick engine may have its answer ready before the waiting side is scheduled again.
+    for _ in range(t.TRIES):
+        started = time.monotonic()
+        records, scratch = watched(probe, [subject.frame], lambda *_: True, settings=hasty)
+        seconds = time.monotonic() - started
+        if not records[0].converged:
+            break
+    else:
+        return skipped(f"it was done within {limit:.2g} s, {t.TRIES} times")
     finding = _after_interruption(
         records, scratch, f"{limit:.2g} s allowed", (LabelStatus.TIMEOUT,)
     )

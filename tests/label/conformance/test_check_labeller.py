@@ -14,11 +14,12 @@ from ase.build import bulk, molecule
 from mace_core.config.labellers import (
     ASELabeller,
     CommandLabeller,
+    EMTLabeller,
     PySCFLabeller,
 )
 from mace_core.errors import UserError
 from mace_core.label import conformance
-from mace_core.label.conformance import tolerances
+from mace_core.label.conformance import mishaps, tolerances
 from mace_core.storage import read_json
 
 HERE = Path(__file__).parent
@@ -109,6 +110,24 @@ def test_what_hangs_is_said_at_once_and_nothing_else_is_tried():
     (finding,) = conformance.check_labeller(twin("hangs", time_limit=2), [crystal()])
     assert (finding.check, finding.verdict) == ("label", "failed")
     assert "timeout" in finding.message and "2 s" in finding.message
+
+
+def test_a_quick_engine_that_is_done_in_time_is_tried_again(monkeypatch):
+    calls = []
+
+    def in_time_at_first(probe, frames, interfere, **options):
+        calls.append(options.pop("settings"))
+        late = {"settings": calls[-1]} if len(calls) > in_time else {}
+        return watched(probe, frames, interfere, **late)
+
+    watched = mishaps.watched
+    monkeypatch.setattr(mishaps, "watched", in_time_at_first)
+    in_time = 1
+    (finding,) = found(EMTLabeller(), "crystal", "time-limit")
+    assert finding.verdict == "ok" and len(calls) >= 2, finding.line()
+    in_time, calls[:] = 99, []
+    (finding,) = found(EMTLabeller(), "crystal", "time-limit")
+    assert finding.verdict == "skipped" and len(calls) == tolerances.TRIES, finding.line()
 
 
 def by_script(*commands):
