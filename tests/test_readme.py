@@ -29,6 +29,7 @@ MLFLOW = ".venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 INIT = "maceloop init my_molecule.xyz"
 DOCTOR = "maceloop doctor --config config/my_molecule.yaml"
 CAMPAIGN = "snakemake --cores 2 --configfile config/my_molecule.yaml"
+DISTILL = "maceloop distill results/ethanol/gen_03 --out results/ethanol/student"
 SLURM = "snakemake --workflow-profile workflow/profiles/slurm --configfile config/my_molecule.yaml"
 
 #: A campaign of a minute: what a user would change in the file that `maceloop init` wrote.
@@ -50,7 +51,7 @@ def readme_commands() -> set[str]:
 
 
 def test_every_command_of_the_readme_is_known_here():
-    assert readme_commands() == OTHERWISE | {MLFLOW, INIT, DOCTOR, CAMPAIGN, SLURM}
+    assert readme_commands() == OTHERWISE | {MLFLOW, INIT, DOCTOR, CAMPAIGN, DISTILL, SLURM}
 
 
 def test_commands_and_keys_named_in_the_text_exist():
@@ -124,6 +125,15 @@ def test_python_example(checkout):
         code = code.replace(published, here)
     (folder / "example.py").write_text(code)
     assert "[[" in run(f"{sys.executable} example.py", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+def test_distill(checkout):
+    folder, _ = checkout
+    command = DISTILL.replace("gen_03", "gen_01").replace("ethanol", "my_molecule")
+    assert "audit (2 frames): one member" in run(command, folder)
+    assert (folder / "results" / "my_molecule" / "student" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ ROOMS = (
     "init",
     "loop",
     "train",
+    "distill",
     "evaluate",
     "convert",
     "seed",
