@@ -119,6 +119,10 @@ def text(summary: dict[str, Any]) -> str:
         uri = paths["tracking_uri"]
         look = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
         lines += ["", f"  to look:  {look}"]
+    if paths["model"]:
+        folder = Path(paths["model"]).parent
+        student = folder.with_name("student")
+        lines.append(f"  one model of these:  maceloop distill {folder} --out {student}")
     return "\n".join([*lines, ""])
 
 

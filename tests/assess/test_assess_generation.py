@@ -246,7 +246,8 @@ def test_a_campaign_converges_and_says_where_everything_is():
     assert summary["paths"]["model"] == "results/cu/gen_02/train"
     assert summary["paths"]["models"] == [f"results/cu/gen_02/train/member_{m}" for m in (0, 1)]
     shown = text(summary)
-    for words in ("CONVERGED", "23 label calls", "6.7 [6.7]", "gen_02/train", "mlflow ui"):
+    student = "maceloop distill results/cu/gen_02 --out results/cu/student"
+    for words in ("CONVERGED", "23 label calls", "6.7 [6.7]", "gen_02/train", "mlflow ui", student):
         assert words in shown
 
 
