@@ -8,6 +8,7 @@ import pytest
 from ase.build import molecule
 from ase.calculators.emt import EMT
 
+from mace_core.frames import read_frames
 from mace_core.storage import read_json
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -99,3 +100,24 @@ def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_pat
     assert "| 4 + 4 |" in longer and after["all_epochs"] == [4, 4]
     assert after["hours"] > made["hours"]
     assert after["forces_mae"] == pytest.approx(made["forces_mae"], rel=1e-5)
+
+
+def test_a_student_of_kept_models_makes_a_row_that_is_scored_again(
+    run, accuracy, data, tmp_path, monkeypatch, capsys
+):
+    import student
+
+    monkeypatch.setattr(student, "WALKERS", 2)
+    monkeypatch.setattr(student, "EQUILIBRATION", 2)
+    monkeypatch.setattr(student, "SAVE_INTERVAL", 1)  # before models of four epochs fall apart
+    models, out = tmp_path / "teachers" / "models", tmp_path / "student"
+    for batch in (2, 4):
+        run("--out", models.parent, "--sets", "ethanol", "--models", "32x0e", "--epochs", 4,
+            "--batch_size", batch)  # fmt: skip
+    argv = ["student.py", "--data", data, "--set", "ethanol", "--model", "32x0e", "--epochs", 2]
+    argv += ["--models", models, "--out", out, "--frames", 6]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
+    student.main()
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ethanol")]
+    assert len(read_frames(out / "train.xyz")) == 8 + 6
+    assert run("--score", out / "models")[0] == row
