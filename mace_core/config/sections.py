@@ -199,7 +199,11 @@ class Train(Section):
     )
     energy_weight: float = Field(1.0, ge=0, description="of the term of ΔE/n_atoms in the loss")
     forces_weight: float = Field(100.0, ge=0, description="of the term of ΔF in the loss")
-    stress_weight: float = Field(1.0, ge=0, description="of the term of Δσ in the loss")
+    stress_weight: float = Field(
+        100.0,
+        ge=0,
+        description="of the term of Δσ in the loss; with 1, pressures may be off by GPa",
+    )
     huber_delta: float = Field(
         0.01, gt=0, description="eV, Å; where huber and universal turn from square to linear"
     )
