@@ -23,6 +23,7 @@ from mace_core.conventions import (
     REF_FORCES,
     REF_STRESS,
     SPIN,
+    WalkerEnd,
 )
 from mace_core.errors import UserError
 from mace_core.explore.run import explore
@@ -32,7 +33,7 @@ from mace_core.storage import derived_seed, read_json
 
 #: ``config_type`` of a frame whose label is the committee's.
 TAUGHT = "committee"
-#: Å: the largest standard deviation of displacements. 0.1 did as well, 0.2 far worse.
+#: Å: the largest standard deviation of displacements. 0.2 did far worse (docs/training.md).
 RATTLE = 0.1
 #: Walkers that are started for one that was planned, where walks end early.
 _MORE_WALKERS = 10
@@ -41,7 +42,7 @@ _MORE_WALKERS = 10
 def visited(
     config: Config, generation: Path, folder: Path, n_frames: int, seed: int
 ) -> list[Atoms]:
-    """Frames of the committee's MD in which it is sure enough, as many as asked where it can be.
+    """Sound frames of the committee's MD in which it is sure enough, as many as asked if it can be.
 
     Args:
         config: the generation's.
@@ -83,7 +84,9 @@ def visited(
                 path,
             )
         for atoms in read_frames(path):
-            if atoms.info.get(MACE_UNCERTAINTY, np.inf) <= bound:
+            # Where a walk went wrong (a contact, a runaway), what the committee says means nothing.
+            sound = atoms.info.get("walker_end", WalkerEnd.COMPLETED) == WalkerEnd.COMPLETED
+            if sound and atoms.info.get(MACE_UNCERTAINTY, np.inf) <= bound:
                 frames[atoms.info[FRAME_ID]] = atoms
         if len(frames) >= n_frames:
             break

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from mace_core.committee import Committee
 from mace_core.config.campaign import parse_config
 from mace_core.conventions import CONFIG_TYPE, FRAME_ID, REF_ENERGY, REF_FORCES, REF_STRESS
-from mace_core.distill.lessons import RATTLE, TAUGHT, displaced, taught
+from mace_core.distill.lessons import RATTLE, TAUGHT, displaced, taught, visited
 from mace_core.distill.student import distill
 from mace_core.errors import UserError
 from mace_core.explore.run import explore
@@ -134,16 +134,9 @@ def test_its_frames_are_labelled_by_the_committee_and_not_those_of_the_campaign(
         np.testing.assert_allclose(atoms.arrays[REF_FORCES], said.forces, atol=1e-6)
         assert (REF_STRESS in atoms.info) == bool(atoms.pbc.all())
 
-    steps = {"walkers": 2, "steps": 20}
-    explore(
-        settings(**steps),
-        1,
-        committee,
-        generation / "dataset" / "train.extxyz",
-        0,
-        tmp_path / "w.extxyz",
-    )
-    theirs = {a.info[FRAME_ID] for a in read_frames(tmp_path / "w.extxyz")}
+    train, walk = generation / "dataset" / "train.extxyz", tmp_path / "walk.extxyz"
+    explore(settings(steps=20), 1, committee, train, 0, walk)
+    theirs = {a.info[FRAME_ID] for a in read_frames(walk)}
     ours = {a.info[FRAME_ID] for p in (out / "walks").glob("*.extxyz") for a in read_frames(p)}
     assert ours and theirs and not ours & theirs
 
@@ -158,6 +151,14 @@ def test_what_the_committee_is_unsure_of_is_not_taught(generation):
     assert [a.info[FRAME_ID] for a in lessons] == sure and len(sure) == 5
 
 
+def test_where_a_walk_went_wrong_is_not_taught(generation, tmp_path):
+    config = settings(save_interval=1)  # random models bring atoms together
+    frames = visited(config, generation, tmp_path / "walks", 400, seed=0)
+    walks = [read_frames(path) for path in (tmp_path / "walks").glob("*.extxyz")]
+    wrong = {w[-1].info[FRAME_ID] for w in walks if w[-1].info["walker_end"] == "close_contact"}
+    assert wrong and not wrong & {atoms.info[FRAME_ID] for atoms in frames}
+
+
 def test_every_second_frame_is_displaced_and_crystals_strained():
     frames = shaken(40, 4)
     moved = displaced(frames, 0.02, seed=1)
@@ -166,10 +167,8 @@ def test_every_second_frame_is_displaced_and_crystals_strained():
             assert after.info[FRAME_ID] == before.info[FRAME_ID]
             continue
         assert after.info[FRAME_ID] != before.info[FRAME_ID]
-        assert (
-            not after.pbc.any()
-            and 0 < np.abs(after.positions - before.positions).max() < 6 * RATTLE
-        )
+        assert not after.pbc.any()  # every second one of these is a molecule
+        assert 0 < np.abs(after.positions - before.positions).max() < 6 * RATTLE
     crystals = [canonical(bulk("Cu", cubic=True)) for _ in range(2)]
     strain = displaced(crystals, 0.02, seed=1)[1].cell[:] / crystals[0].cell[0, 0] - np.eye(3)
     assert 1e-4 < np.abs(strain).max() < 0.021
