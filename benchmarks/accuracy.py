@@ -89,22 +89,28 @@ def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float
     write_frames(folder / "train.xyz", data.train)
     write_frames(folder / "valid.xyz", data.valid)
     settings = {
-        "campaign": {"name": "accuracy"},
-        "labeller": {"engine": "emt"},  # labels nothing here
-        "data": {"labelled": [str(folder / "train.xyz")], "E0s": data.E0s},
-        "model": MODELS[run["model"]],
-        "train": {
-            **TRAIN,
-            "optimizer": run["optimizer"],
-            "lr": LR[run["optimizer"]],
-            "batch_size": run["batch_size"],
-            "max_num_epochs": run["epochs"],
-        },
+        "optimizer": run["optimizer"],
+        "lr": LR[run["optimizer"]],
+        "batch_size": run["batch_size"],
     }
     if "after" in run:
-        settings["train"]["foundation_model"] = str((arguments.start / key_of(run)).absolute())
+        settings["foundation_model"] = str((arguments.start / key_of(run)).absolute())
+    return fit(folder, run, data.E0s, settings, seconds)
+
+
+def fit(
+    folder: Path, run: dict, E0s: dict[str, float], settings: dict, seconds: float | None = None
+) -> bool:
+    """Train on ``train.xyz`` and ``valid.xyz`` of a folder; ``settings`` are of ``train``."""
+    values = {
+        "campaign": {"name": "accuracy"},
+        "labeller": {"engine": "emt"},  # labels nothing here
+        "data": {"labelled": [str(folder / "train.xyz")], "E0s": E0s},
+        "model": MODELS[run["model"]],
+        "train": {**TRAIN, "max_num_epochs": run["epochs"], **settings},
+    }
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(settings))
+    config.write_text(yaml.safe_dump(values))
     command = [Path(sys.executable).with_name("maceloop"), "train", "--config", config]
     command += ["--train", folder / "train.xyz", "--valid", folder / "valid.xyz"]
     command += ["--seed", str(run["seed"]), "--out", folder]

@@ -4,22 +4,18 @@
 
 DATA as for ``accuracy.py``. The 950 training frames, and frames of 500 K MD (the temperature of
 rMD17) that are labelled by the mean of all models in ``--models``, which may differ in kind; none
-of them knows a label of the test part. MD is by the smallest of them. The walks are repeated where
-they are cut off, the training goes on. The model and its row
-lie in ``--out``/models. ``maceloop distill`` does this for a campaign's committee.
+of them knows a label of the test part. MD is by the smallest of them. Where it is cut off, the
+walks are repeated and the training goes on. The model and its row lie in ``--out``/models.
+``maceloop distill`` does this for a campaign's committee.
 """
 
 import argparse
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-from accuracy import LR, MODELS, SIZES, TRAIN, key_of, markdown, predictions, score
+from accuracy import LR, MODELS, SIZES, TRAIN, fit, markdown, row_of
 from published import split
 
 from mace_core.calculator import MACECalculator
@@ -28,15 +24,14 @@ from mace_core.config.sections import Explore
 from mace_core.distill.lessons import taught
 from mace_core.explore.walk import langevin
 from mace_core.frames import canonical, write_frames
-from mace_core.model.files import DESCRIPTION, WEIGHTS
+from mace_core.model.files import WEIGHTS
 from mace_core.progress import Progress
-from mace_core.storage import read_json, write_json
-from mace_core.tables import read_table
 
 TEMPERATURE = 500.0  # K
 WALKERS = 40
 EQUILIBRATION = 400  # steps of 0.5 fs
 SAVE_INTERVAL = 15
+SEED = 1  # of the split of all kept models, and of the training
 
 
 def main() -> None:
@@ -50,10 +45,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=90)
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-    out = arguments.out.absolute()
+    arguments.out = out = arguments.out.absolute()
     teachers = sorted(p.parent for p in arguments.models.glob(f"{arguments.set}_*/row.json"))
     print("teachers: " + ", ".join(path.name for path in teachers))
-    data = split(arguments.data, arguments.set, *SIZES[arguments.set], 0, 1)
+    data = split(arguments.data, arguments.set, *SIZES[arguments.set], 0, SEED)
     if not (out / "valid.xyz").is_file():
         committee = Committee.load(teachers)
         driver = min(teachers, key=lambda path: (path / WEIGHTS).stat().st_size)
@@ -61,31 +56,10 @@ def main() -> None:
         lessons = taught(committee, frames, 1.0, np.inf)
         write_frames(out / "train.xyz", [*data.train, *lessons])
         write_frames(out / "valid.xyz", data.valid)
-    settings = {
-        "campaign": {"name": "student"},
-        "labeller": {"engine": "emt"},  # labels nothing here
-        "data": {"labelled": [str(out / "train.xyz")], "E0s": data.E0s},
-        "model": MODELS[arguments.model],
-        "train": {
-            **TRAIN,
-            "optimizer": "muon",
-            "lr": LR["muon"],
-            "max_num_epochs": arguments.epochs,
-            "eval_interval": 1,
-        },
-    }
-    (out / "config.yaml").write_text(yaml.safe_dump(settings))
-    command = [Path(sys.executable).with_name("maceloop"), "train"]
-    command += ["--config", out / "config.yaml", "--train", out / "train.xyz"]
-    command += ["--valid", out / "valid.xyz", "--seed", "1", "--out", out]
-    subprocess.run(command, check=True)
-    row = row_of(arguments, out)
-    kept = out / "models" / key_of(row)
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, DESCRIPTION):
-        shutil.copyfile(out / name, kept / name)
-    write_json(kept / "row.json", row)
-    print(markdown([row], []))
+    run = {"set": arguments.set, "model": arguments.model, "optimizer": "student"}
+    run |= {"batch_size": TRAIN["batch_size"], "epochs": arguments.epochs, "seed": SEED}
+    fit(out, run, data.E0s, {"optimizer": "muon", "lr": LR["muon"], "eval_interval": 1})
+    print(markdown([row_of(arguments, run, out)], []))
 
 
 def visited(training: list, driver: Path, n_frames: int) -> list:
@@ -102,23 +76,6 @@ def visited(training: list, driver: Path, n_frames: int) -> list:
                 frames.append(canonical(atoms))
             progress.update(k + 1, f"{len(frames)} frames")
     return frames[:n_frames]
-
-
-def row_of(arguments: argparse.Namespace, out: Path) -> dict:
-    metrics = read_json(out / "metrics.json")
-    valid = read_table(out / "history").valid_forces_mae_meV_A
-    run = {"set": arguments.set, "model": arguments.model, "optimizer": "student"}
-    run |= {"batch_size": TRAIN["batch_size"], "epochs": arguments.epochs, "seed": 1}
-    return {
-        **run,
-        "all_epochs": [arguments.epochs],
-        "n_parameters": metrics["n_parameters"],
-        "best_epoch": metrics["best_epoch"],
-        "hours": metrics["seconds"] / 3600,
-        "valid_half_way": valid.iloc[: max(1, len(valid) // 2)].min(),
-        "valid_end": valid.min(),
-        **score(*predictions(arguments, run, out)),
-    }
 
 
 if __name__ == "__main__":
