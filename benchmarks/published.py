@@ -53,6 +53,24 @@ def split(folder: Path, name: str, n_train: int, n_valid: int, n_test: int, draw
     return Split(train, valid, [test[i] for i in rng.permutation(len(test))[:n_test]], E0s)
 
 
+#: K → frames of ``train_mixedT``, one after the other: the file names no temperatures, but energies
+#: and forces jump there, and only the first part shares frames with ``train_300K``.
+TEMPERATURES = {300: 167, 600: 167, 1200: 166}
+
+
+def test_frames_of_3bpa(folder: Path) -> list[Atoms]:
+    """``train_mixedT`` without the frames of ``train_300K``; ``info["temperature"]`` in K.
+
+    What is left of 300 K is of the kind trained on, the rest extrapolates.
+    """
+    trained = {atoms.info["REF_energy"] for atoms in frames_of_3bpa(folder, "train_300K")}
+    frames = frames_of_3bpa(folder, "train_mixedT")
+    temperatures = np.repeat(list(TEMPERATURES), list(TEMPERATURES.values())).tolist()
+    for atoms, temperature in zip(frames, temperatures, strict=True):
+        atoms.info["temperature"] = temperature
+    return [atoms for atoms in frames if atoms.info["REF_energy"] not in trained]
+
+
 def frames_of_3bpa(folder: Path, part: str) -> list[Atoms]:
     """``train_300K`` or ``train_mixedT``."""
     return _extxyz(folder / "3bpa" / f"{part}.xyz")

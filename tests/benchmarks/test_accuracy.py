@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mace_core.frames import read_frames
 from mace_core.storage import read_json
@@ -121,3 +123,32 @@ def test_a_student_of_kept_models_makes_a_row_that_is_scored_again(
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ethanol")]
     assert len(read_frames(out / "train.xyz")) == 8 + 6
     assert run("--score", out / "models")[0] == row
+
+
+def test_frames_of_3bpa_are_scored_by_temperature_without_those_trained_on(
+    accuracy, tmp_path, monkeypatch
+):
+    import published
+
+    monkeypatch.setattr(published, "TEMPERATURES", {300: 2, 600: 1, 1200: 1})
+    monkeypatch.setattr(accuracy, "TEMPERATURES", published.TEMPERATURES)
+    rng = np.random.default_rng(0)
+    frames = []
+    for energy in range(5):
+        atoms = molecule("H2O")
+        forces = rng.normal(size=(3, 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=forces)
+        frames.append(atoms)
+    (tmp_path / "3bpa").mkdir()
+    ase.io.write(tmp_path / "3bpa" / "train_300K.xyz", [frames[0], frames[1]])
+    ase.io.write(tmp_path / "3bpa" / "train_mixedT.xyz", [frames[i] for i in (1, 2, 3, 4)])
+
+    test = published.test_frames_of_3bpa(tmp_path)
+    assert [atoms.info["temperature"] for atoms in test] == [300, 600, 1200]
+    assert [atoms.info["REF_energy"] for atoms in test] == [2, 3, 4]
+    wrong = [atoms.arrays["REF_forces"] + k for k, atoms in enumerate(test)]
+    found = accuracy.score(test, np.array([2.0, 3.5, 3.0]), wrong)
+    assert accuracy.energy_and_force("3bpa", found) == [
+        "0.00 · 500.00 · 1000.00",
+        "0.0 · 1000.0 · 2000.0",
+    ]
