@@ -77,6 +77,9 @@ TRAIN = {
     "default_dtype": "float32",
 }
 
+#: Squares, with the weights of the paper's models (github.com/ACEsuit/mace/issues/57).
+SQUARES = {"loss": "weighted", "energy_weight": 27.0, "forces_weight": 1000.0, "clip_grad": 1000.0}
+
 #: ``train.optimizer`` → ``train.lr``.
 LR = {"adam": 0.01, "muon": 0.02}
 
@@ -92,6 +95,7 @@ def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float
         "optimizer": run["optimizer"],
         "lr": LR[run["optimizer"]],
         "batch_size": run["batch_size"],
+        **(SQUARES if run.get("loss") else {}),
     }
     if "after" in run:
         settings["foundation_model"] = str((arguments.start / key_of(run)).absolute())
@@ -208,6 +212,8 @@ def runs(arguments: argparse.Namespace) -> Iterator[dict]:
         for model in arguments.models:
             for data in arguments.sets:
                 run = {"set": data, "model": model, "optimizer": arguments.optimizer}
+                if arguments.squares:
+                    run["loss"] = SQUARES["loss"]
                 run |= {"batch_size": arguments.batch_size, "epochs": arguments.epochs}
                 run |= {"seed": seed}
                 if arguments.start:
@@ -222,7 +228,8 @@ def name_of(run: dict) -> str:
 
 def key_of(run: dict) -> str:
     """What a model is kept under, however long it was trained."""
-    return name_of({key: run[key] for key in ("set", "model", "optimizer", "batch_size", "seed")})
+    keys = ("set", "model", "optimizer", "loss", "batch_size", "seed")
+    return name_of({key: run[key] for key in keys if key in run})
 
 
 def markdown(rows: list[dict], waiting: list[str]) -> str:
@@ -237,7 +244,7 @@ def markdown(rows: list[dict], waiting: list[str]) -> str:
         kind = "RMSE at 300 · 600 · 1200 K" if r["set"] == "3bpa" else "MAE"
         lines.append(
             f"| {r['set']} ({kind}) | {r['model']} | {r['n_parameters']:,} "
-            f"| {r['optimizer']} | {r['batch_size']} "
+            f"| {r['optimizer']}{', squares' * ('loss' in r)} | {r['batch_size']} "
             f"| {' + '.join(map(str, r['all_epochs']))} | {r['seed']} "
             f"| {E} | {F} | {PAPER[r['set']]} | {r['valid_half_way']:.1f} → {r['valid_end']:.1f} "
             f"| {r['hours']:.2f} |"
@@ -254,6 +261,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=8.0, help="stop then; 0: only the table")
     parser.add_argument("--optimizer", default="muon", choices=list(LR))
     parser.add_argument("--batch_size", type=int, default=TRAIN["batch_size"])
+    parser.add_argument("--squares", action="store_true", help="in the loss, instead of norms")
     parser.add_argument("--epochs", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="+", default=list(SIZES), choices=list(SIZES))
