@@ -39,11 +39,13 @@ from mace_core.model.files import DESCRIPTION, WEIGHTS, load_model
 from mace_core.storage import read_json, write_json, write_text
 from mace_core.tables import read_table
 
+#: R16: the radial network is one layer of 16.
 MODELS = {
     "32x0e": {"num_channels": 32, "max_L": 0},
     "64x0e+64x1o": {"num_channels": 64, "max_L": 1},
     "128x0e+128x1o": {"num_channels": 128, "max_L": 1},
     "64x0e+64x1o+64x2e": {"num_channels": 64, "max_L": 2},
+    "64x0e+64x1o+64x2e-R16": {"num_channels": 64, "max_L": 2, "radial_MLP": [16]},
     "128x0e+128x1o+128x2e": {"num_channels": 128, "max_L": 2},
     "256x0e+256x1o+256x2e": {"num_channels": 256, "max_L": 2},
 }
