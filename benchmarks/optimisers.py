@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from accuracy import MODELS, SIZES, TRAIN
 from ase.data import atomic_numbers
-from published import split, test_frames_of_3bpa
+from published import split, unseen_frames_of_3bpa
 
 from mace_core.config.sections import Model, Train
 from mace_core.model.model import MACE
@@ -76,7 +76,7 @@ def one(data_folder: Path, run: dict) -> dict:
     frames = split(
         data_folder, run["set"], n_train, n_valid, 1000 * (run["set"] != "3bpa"), run["seed"]
     )
-    test = test_frames_of_3bpa(data_folder) if run["set"] == "3bpa" else frames.test
+    test = unseen_frames_of_3bpa(data_folder) if run["set"] == "3bpa" else frames.test
     E0s = dict(sorted((atomic_numbers[s], e) for s, e in frames.E0s.items()))
     architecture = Model(**MODELS[run["model"]])
     data = [

@@ -58,7 +58,7 @@ def split(folder: Path, name: str, n_train: int, n_valid: int, n_test: int, draw
 TEMPERATURES = {300: 167, 600: 167, 1200: 166}
 
 
-def test_frames_of_3bpa(folder: Path) -> list[Atoms]:
+def unseen_frames_of_3bpa(folder: Path) -> list[Atoms]:
     """``train_mixedT`` without the frames of ``train_300K``; ``info["temperature"]`` in K.
 
     What is left of 300 K is of the kind trained on, the rest extrapolates.

@@ -131,7 +131,6 @@ def test_frames_of_3bpa_are_scored_by_temperature_without_those_trained_on(
     import published
 
     monkeypatch.setattr(published, "TEMPERATURES", {300: 2, 600: 1, 1200: 1})
-    monkeypatch.setattr(accuracy, "TEMPERATURES", published.TEMPERATURES)
     rng = np.random.default_rng(0)
     frames = []
     for energy in range(5):
@@ -143,7 +142,7 @@ def test_frames_of_3bpa_are_scored_by_temperature_without_those_trained_on(
     ase.io.write(tmp_path / "3bpa" / "train_300K.xyz", [frames[0], frames[1]])
     ase.io.write(tmp_path / "3bpa" / "train_mixedT.xyz", [frames[i] for i in (1, 2, 3, 4)])
 
-    test = published.test_frames_of_3bpa(tmp_path)
+    test = published.unseen_frames_of_3bpa(tmp_path)
     assert [atoms.info["temperature"] for atoms in test] == [300, 600, 1200]
     assert [atoms.info["REF_energy"] for atoms in test] == [2, 3, 4]
     wrong = [atoms.arrays["REF_forces"] + k for k, atoms in enumerate(test)]
