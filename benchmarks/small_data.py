@@ -68,6 +68,7 @@ RECIPES = {
     "l1l2, Muon 0.03": {**MUON, "lr": 0.03},
     "l1l2, Muon 0.04": {**MUON, "lr": 0.04},
     "l1l2, Muon 0.06": {**MUON, "lr": 0.06},
+    "l1l2, Muon 0.06, R16": {**MUON, "lr": 0.06},
     "l1l2, Muon 0.08": {**MUON, "lr": 0.08},
     "l1l2, Muon 0.02, batch 5": {**MUON, "batch_size": 5},
     "l1l2, energy 10": {**PAIRS, "loss": "l1l2energyforces", "energy_weight": 10.0},
@@ -105,6 +106,9 @@ RECIPES = {
     "the same, huber": {**PAIRS, "loss": "huber"},
 }
 
+#: Recipe → keys of the ``model`` section. R16: the radial network is one layer of 16.
+MODELS = {"l1l2, Muon 0.06, R16": {"radial_MLP": [16]}}
+
 
 def one(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
     """Train once and score."""
@@ -117,7 +121,7 @@ def one(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
         "campaign": {"name": "recipe"},
         "labeller": {"engine": "emt"},  # labels nothing here
         "data": {"labelled": [str(folder / "train.xyz")], "E0s": data.E0s},
-        "model": {"num_channels": run["channels"]},
+        "model": {"num_channels": run["channels"], **MODELS.get(run["recipe"], {})},
         "train": {
             **recipe,
             "max_num_epochs": round(run["epochs"] * recipe.get("max_num_epochs", 1)),

@@ -93,8 +93,8 @@ void muon(int64_t n, int64_t rows, int64_t columns, T* value, const T* gradient,
           const MuonSettings& s, double scale) {
   const bool tall = rows > columns;
   Orthogonal<T> matrix(std::min(rows, columns), std::max(rows, columns));
-  const T factor = T(scale), old = T(s.momentum), fresh = T(1 - s.momentum);
-  const T shrink = T(s.lr * s.decay);
+  const T factor = T(scale), decay = T(s.decay);
+  const T old = T(s.momentum), fresh = T(1 - s.momentum);
   const T length = T(s.lr * 0.2 * std::sqrt(double(std::max(rows, columns))));
   const int64_t size = rows * columns;
   // Of element (i, j) in X.
@@ -104,16 +104,14 @@ void muon(int64_t n, int64_t rows, int64_t columns, T* value, const T* gradient,
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j) {
         const int64_t e = i * columns + j;
-        const T g = factor * gradient[e];
+        const T g = factor * gradient[e] + decay * value[e];
         momentum[e] += fresh * (g - momentum[e]);
         X[i * down + j * right] = g + old * (momentum[e] - g);
       }
     const T* found = matrix.run();
     for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < columns; ++j) {
-        T& w = value[i * columns + j];
-        w -= shrink * w + length * found[i * down + j * right];
-      }
+      for (int64_t j = 0; j < columns; ++j)
+        value[i * columns + j] -= length * found[i * down + j * right];
   }
 }
 

@@ -63,7 +63,7 @@ def with_matrices_apart(model: nn.Module, groups: list[dict[str, Any]]) -> list[
 class Muon(without_compile_guards(torch.optim.Adam)):
     """Adam, but for groups with ``matrices``: rows of these in each weight [..., m, n].
 
-    Their state is ``exp_avg``, their weight decay is decoupled (arXiv 1711.05101).
+    Their state is ``exp_avg``. Weight decay adds to gradients, as Adam's does.
     """
 
     @torch.no_grad()
@@ -85,9 +85,9 @@ class Muon(without_compile_guards(torch.optim.Adam)):
         if not state:
             state["exp_avg"] = torch.zeros_like(weight)
             state["step"] = torch.zeros(())  # not counted: Adam looks for it in a state it loads
-        mean = state["exp_avg"].lerp_(weight.grad, 1 - MOMENTUM)
-        slope = weight.grad.lerp(mean, MOMENTUM)
-        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        gradient = weight.grad.add(weight, alpha=group["weight_decay"])
+        mean = state["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
+        slope = gradient.lerp(mean, MOMENTUM)
         for w, X in zip(weight.split(rows, -2), slope.split(rows, -2), strict=True):
             w.sub_(orthogonal(X), alpha=group["lr"] * 0.2 * math.sqrt(max(X.shape[-2:])))
 

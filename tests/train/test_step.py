@@ -21,9 +21,9 @@ class Toy(torch.nn.Module):
 
     def __init__(self, dtype):
         super().__init__()
-        self.products = torch.nn.ParameterList([torch.randn(3, 17, dtype=dtype)])
         first = FirstWeights(1, dtype)
-        self.linear = Linear([1, 3], 9, first)
+        decaying = torch.nn.ParameterList([torch.randn(3, 17, dtype=dtype)])
+        self.products = torch.nn.ModuleList([decaying, Linear([1, 3], 9, first)])
         self.skip = ElementLinear(1, 1, 16, 2, first)
         self.radial = RadialMLP([8, 33, 10, 2], first)
         self.rest = torch.nn.ParameterList(
