@@ -69,6 +69,7 @@ RECIPES = {
     "l1l2, Muon 0.04": {**MUON, "lr": 0.04},
     "l1l2, Muon 0.06": {**MUON, "lr": 0.06},
     "l1l2, Muon 0.06, R16": {**MUON, "lr": 0.06},
+    "l1l2, Muon 0.06, R16-B5": {**MUON, "lr": 0.06},
     "l1l2, Muon 0.08": {**MUON, "lr": 0.08},
     "l1l2, Muon 0.02, batch 5": {**MUON, "batch_size": 5},
     "l1l2, energy 10": {**PAIRS, "loss": "l1l2energyforces", "energy_weight": 10.0},
@@ -106,8 +107,12 @@ RECIPES = {
     "the same, huber": {**PAIRS, "loss": "huber"},
 }
 
-#: Recipe → keys of the ``model`` section. R16: the radial network is one layer of 16.
-MODELS = {"l1l2, Muon 0.06, R16": {"radial_MLP": [16]}}
+#: Recipe → keys of the ``model`` section. R16: the radial network is one layer of 16, B5: of 5
+#: Bessel functions.
+MODELS = {
+    "l1l2, Muon 0.06, R16": {"radial_MLP": [16]},
+    "l1l2, Muon 0.06, R16-B5": {"radial_MLP": [16], "num_radial_basis": 5},
+}
 
 
 def one(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
