@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/small_data.py --data DATA
     …small_data.py --data DATA --sets ethanol malonaldehyde uracil
 
-DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``). Recipes are tuned on the first
+DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``); a set "alloys" is made of
+crystals (see ``alloy.py``). Recipes are tuned on the first
 sets and tested on the others. All see the same frames in the same number of epochs, so that they
 cost nearly the same. A tenth of the frames is held out of training, as in a campaign; errors are
 those on other frames of the same source. Each run leaves one JSON in ``--out``, and what is
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from alloy import alloys
 from published import errors, split
 from training_parity import predict
 
@@ -118,7 +120,8 @@ MODELS = {
 def one(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
     """Train once and score."""
     n_valid = max(2, run["n"] // 10)
-    data = split(arguments.data, run["set"], run["n"] - n_valid, n_valid, N_TEST, run["seed"])
+    sizes = run["n"] - n_valid, n_valid, N_TEST, run["seed"]
+    data = alloys(*sizes) if run["set"] == "alloys" else split(arguments.data, run["set"], *sizes)
     write_frames(folder / "train.xyz", data.train)
     write_frames(folder / "valid.xyz", data.valid)
     recipe = RECIPES[run["recipe"]]
