@@ -39,6 +39,8 @@ from mace_core.model.files import DESCRIPTION, WEIGHTS, load_model
 from mace_core.storage import read_json, write_json, write_text
 from mace_core.tables import read_table
 
+#: Of the radial network, as in the paper.
+WIDE = {"radial_MLP": [64, 64, 64]}
 #: R16: the radial network is one layer of 16; B4, B5: of 4, 5 Bessel functions.
 NARROW = {
     "R16": {"radial_MLP": [16]},
@@ -46,13 +48,13 @@ NARROW = {
     "R16-B5": {"radial_MLP": [16], "num_radial_basis": 5},
 }
 MODELS = {
-    "32x0e": {"num_channels": 32, "max_L": 0},
-    "64x0e+64x1o": {"num_channels": 64, "max_L": 1},
-    "128x0e+128x1o": {"num_channels": 128, "max_L": 1},
+    "32x0e": {"num_channels": 32, "max_L": 0, **WIDE},
+    "64x0e+64x1o": {"num_channels": 64, "max_L": 1, **WIDE},
+    "128x0e+128x1o": {"num_channels": 128, "max_L": 1, **WIDE},
 }
 for k in (64, 128, 256):
     name = f"{k}x0e+{k}x1o+{k}x2e"
-    MODELS[name] = {"num_channels": k, "max_L": 2}
+    MODELS[name] = {"num_channels": k, "max_L": 2, **WIDE}
     MODELS |= {f"{name}-{kind}": {**MODELS[name], **NARROW[kind]} for kind in NARROW}
 #: Frames trained on and held out.
 SIZES = {

@@ -27,9 +27,9 @@ from mace_core.inference.pairs import Pairs
 from mace_core.model.model import MACE
 
 CONFIGURATIONS = {
-    "a": {"num_channels": 64, "max_L": 1},
-    "b": {"num_channels": 128, "max_L": 1},
-    "c": {"num_channels": 32, "max_L": 0},
+    "a": {"num_channels": 64, "max_L": 1, "radial_MLP": [64, 64, 64]},
+    "b": {"num_channels": 128, "max_L": 1, "radial_MLP": [64, 64, 64]},
+    "c": {"num_channels": 32, "max_L": 0, "radial_MLP": [64, 64, 64]},
 }
 #: (system, configuration, members, dtype)
 ROWS = [

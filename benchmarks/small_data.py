@@ -109,8 +109,9 @@ RECIPES = {
     "the same, huber": {**PAIRS, "loss": "huber"},
 }
 
-#: Recipe → keys of the ``model`` section. R16: the radial network is one layer of 16, B5: of 5
-#: Bessel functions.
+#: Keys of the ``model`` section, of all recipes and of some. R16: the radial network is one layer
+#: of 16, B5: of 5 Bessel functions.
+MODEL = {"radial_MLP": [64, 64, 64]}
 MODELS = {
     "l1l2, Muon 0.06, R16": {"radial_MLP": [16]},
     "l1l2, Muon 0.06, R16-B5": {"radial_MLP": [16], "num_radial_basis": 5},
@@ -129,7 +130,7 @@ def one(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
         "campaign": {"name": "recipe"},
         "labeller": {"engine": "emt"},  # labels nothing here
         "data": {"labelled": [str(folder / "train.xyz")], "E0s": data.E0s},
-        "model": {"num_channels": run["channels"], **MODELS.get(run["recipe"], {})},
+        "model": {"num_channels": run["channels"], **MODEL, **MODELS.get(run["recipe"], {})},
         "train": {
             **recipe,
             "max_num_epochs": round(run["epochs"] * recipe.get("max_num_epochs", 1)),

@@ -41,7 +41,7 @@ class Steps:
         self, configuration: str, frames: Path, dtype: torch.dtype, on: str, optimizer: str
     ):
         channels, max_L = CONFIGURATIONS[configuration]
-        architecture = Model(num_channels=channels, max_L=max_L, r_max=5.0)
+        architecture = Model(num_channels=channels, max_L=max_L, r_max=5.0, radial_MLP=[64, 64, 64])
         self.on = on
         self.data = Dataset(read(frames, ":20"), ELEMENTS, architecture.r_max, dtype)
         edges = sum(graph.n_edges for graph in self.data.graphs)

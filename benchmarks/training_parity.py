@@ -51,6 +51,7 @@ ARCHITECTURE = {
     "num_interactions": 2,
     "num_channels": 32,
     "MLP_irreps": "16x0e",
+    "radial_MLP": [64, 64, 64],
 }
 TRAINING = {
     "loss": "weighted",
@@ -129,7 +130,6 @@ def train_theirs(
         "model": "ScaleShiftMACE",
         "interaction": "RealAgnosticResidualInteractionBlock",
         "interaction_first": "RealAgnosticResidualInteractionBlock",
-        "radial_MLP": [64, 64, 64],
         "name": "parity",
         "train_file": files["train"],
         "valid_file": files["valid"],

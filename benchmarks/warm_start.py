@@ -89,7 +89,7 @@ def generation(
         "campaign": {"name": "warm"},
         "labeller": {"engine": "emt"},  # labels nothing here
         "data": {"labelled": [str(folder / "train.xyz")], "E0s": E0s},
-        "model": {"num_channels": run["channels"]},
+        "model": {"num_channels": run["channels"], "radial_MLP": [64, 64, 64]},
         "train": {**train, "max_num_epochs": run["epochs"], "default_dtype": "float32"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

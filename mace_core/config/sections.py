@@ -138,7 +138,7 @@ class Model(Section):
     num_channels: int = Field(32, ge=1, description="channels k of each irrep")
     max_L: int = Field(1, ge=0, le=4, description="largest L of the messages between layers")
     MLP_irreps: str = Field("16x0e", description="hidden irreps of the last readout, of each head")
-    radial_MLP: list[int] = Field([64, 64, 64], description="widths of the radial network")
+    radial_MLP: list[int] = Field([16], description="widths of the radial network")
     heads: list[str] = Field(
         ["Default"], min_length=1, description="energies learnt at once, e.g. levels of theory"
     )

@@ -67,7 +67,7 @@ def model(config: Config, found: Findings, frames: Frames) -> None:
             "model.radial_MLP",
             config.model.radial_MLP,
             "a width below 1",
-            "write e.g. [64, 64, 64]",
+            "write e.g. [16]",
         )
     for path, atoms in frames.structures:
         if len(atoms) > 1 and not len(neighbor_list("i", atoms, config.model.r_max)):
