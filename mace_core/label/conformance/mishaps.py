@@ -61,7 +61,8 @@ def unconverged(subject: Subject, probe: Probe) -> Finding:
 def killed(subject: Subject, probe: Probe) -> Finding:
     """The program, then the worker, killed in the midst of a label."""
     seen = []
-    for victim in ("program", "worker"):
+    # A quick engine may be done before the watching side is scheduled, and many start no program.
+    for victim, tries in (("program", 1), ("worker", t.TRIES)):
         frames = _interrupted_frames(subject)
         shots: list[str] = []
 
@@ -78,8 +79,11 @@ def killed(subject: Subject, probe: Probe) -> Finding:
             target.kill()
             return True
 
-        records, scratch = watched(probe, frames, shoot)
-        if not shots:  # it runs no program, or was done before
+        for _ in range(tries):
+            records, scratch = watched(probe, frames, shoot)
+            if shots:
+                break
+        else:
             continue
         finding = _after_interruption(records, scratch, f"{victim} killed", (LabelStatus.FAILED,))
         if finding.verdict != Verdict.OK:

@@ -48,7 +48,7 @@ DISKS = (4096, 65536, 1 << 20)
 #: Seconds: a label that takes longer is interrupted by itself, among quick ones one of many.
 LONG = 1.0
 MANY = 20
-#: Times a quick engine is given too little time, until it is late for once.
+#: Times a quick engine is given too little time, or is shot at, until it is late, or hit, for once.
 TRIES = 5
 #: Seconds within which everything that an interrupted label started must be gone.
 GONE = 3.0
