@@ -3,12 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/small_data.py --data DATA
     …small_data.py --data DATA --sets ethanol malonaldehyde uracil
 
-DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``); a set "alloys" is made of
-crystals (see ``alloy.py``). Recipes are tuned on the first
-sets and tested on the others. All see the same frames in the same number of epochs, so that they
-cost nearly the same. A tenth of the frames is held out of training, as in a campaign; errors are
-those on other frames of the same source. Each run leaves one JSON in ``--out``, and what is
-there is not run again. The tables are printed and written as ``SETS.md``.
+DATA holds the folders ``3bpa`` and ``rmd17`` (see ``published.py``); the set "alloys" is made anew,
+of crystals (see ``alloy.py``). Recipes are tuned on the first sets and tested on the others. All
+see the same frames in the same number of epochs. A tenth of the frames is held out of training, as
+in a campaign; errors are those on other frames of the same source. Each run leaves one JSON in
+``--out``, and what is there is not run again. The tables are printed and written as ``SETS.md``.
 """
 
 import argparse
