@@ -19,6 +19,7 @@ trained at 300 K are scored on the training set of mixed temperatures, less the 
 """
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -126,7 +127,8 @@ def fit(
     config.write_text(yaml.safe_dump(values))
     command = [Path(sys.executable).with_name("maceloop"), "train", "--config", config]
     command += ["--train", folder / "train.xyz", "--valid", folder / "valid.xyz"]
-    command += ["--seed", str(run["seed"]), "--out", folder]
+    command += ["--seed", str(run["seed"]), "--member", str(run.get("member", 0))]
+    command += ["--out", folder]
     try:
         subprocess.run(command, check=True, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -218,18 +220,20 @@ def row_of(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
 
 
 def runs(arguments: argparse.Namespace) -> Iterator[dict]:
-    for seed in range(1, arguments.seeds + 1):
-        for model in arguments.models:
-            for data in arguments.sets:
-                run = {"set": data, "model": model, "optimizer": arguments.optimizer}
-                if arguments.squares:
-                    run["loss"] = SQUARES["loss"]
-                run |= {"batch_size": arguments.batch_size, "epochs": arguments.epochs}
-                run |= {"seed": seed}
-                if arguments.start:
-                    before = read_json(arguments.start / key_of(run) / "row.json")["all_epochs"]
-                    run["after"] = sum(before)
-                yield run
+    seeds = range(1, arguments.seeds + 1)
+    for seed, member, model, data in itertools.product(
+        seeds, arguments.members, arguments.models, arguments.sets
+    ):
+        run = {"set": data, "model": model, "optimizer": arguments.optimizer}
+        if arguments.squares:
+            run["loss"] = SQUARES["loss"]
+        run |= {"batch_size": arguments.batch_size, "epochs": arguments.epochs, "seed": seed}
+        if member:
+            run["member"] = member
+        if arguments.start:
+            before = read_json(arguments.start / key_of(run) / "row.json")["all_epochs"]
+            run["after"] = sum(before)
+        yield run
 
 
 def name_of(run: dict) -> str:
@@ -238,7 +242,7 @@ def name_of(run: dict) -> str:
 
 def key_of(run: dict) -> str:
     """What a model is kept under, however long it was trained."""
-    keys = ("set", "model", "optimizer", "loss", "batch_size", "seed")
+    keys = ("set", "model", "optimizer", "loss", "batch_size", "seed", "member")
     return name_of({key: run[key] for key in keys if key in run})
 
 
@@ -274,6 +278,14 @@ def main() -> None:
     parser.add_argument("--squares", action="store_true", help="in the loss, instead of norms")
     parser.add_argument("--epochs", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument(
+        "--members",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="K",
+        help="trainings on the frames of one seed, each with first weights and an order of its own",
+    )
     parser.add_argument("--sets", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--models", nargs="+", default=list(MODELS)[:2], choices=list(MODELS))
     parser.add_argument("--start", type=Path, help="folder of kept models, to go on from")
