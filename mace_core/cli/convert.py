@@ -1,4 +1,4 @@
-"""`maceloop import` and `maceloop export`."""
+"""`maceloop import`, `maceloop export` and `maceloop merge-models`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -62,3 +62,26 @@ def register(app: typer.Typer) -> None:
 
         export_model(model, out, mace_python)
         typer.echo(f"{out} · for mace-torch ({out.stat().st_size / 1e6:.1f} MB)")
+
+    @app.command("merge-models")
+    def merge_models(
+        models: Annotated[
+            list[Path], typer.Argument(help="folders of models, or a committee's committee.json")
+        ],
+        out: Annotated[Path, typer.Option(help="folder to write the model to")],
+    ) -> None:
+        """One wide model that is exactly the mean of several. Nothing is trained."""
+        from mace_core.committee_file import read_committee
+        from mace_core.model.files import load_model, read_description, save_model
+        from mace_core.model.merge import merged
+
+        folders = [
+            folder
+            for path in models
+            for folder in (read_committee(path).members if path.suffix == ".json" else [path])
+        ]
+        model = merged([load_model(folder) for folder in folders])
+        parts = [read_description(folder)["weights_sha256"] for folder in folders]
+        save_model(model, out, {"merged": parts})
+        channels = model.architecture.num_channels
+        typer.echo(f"{out} · the mean of {len(folders)} models, {channels} channels")
