@@ -10,8 +10,8 @@ The table is printed and written as ``accuracy.json`` and ``accuracy.md``, the m
 
     python benchmarks/accuracy.py --data DATA --score benchmarks/models
 
-scores models that were kept, and the mean of those of one set; ``--start`` goes on from one of
-them, with the learning rate anew.
+scores models that were kept, the mean of those of one set, and those of one architecture merged
+into one model; ``--start`` goes on from one of them, with the learning rate anew.
 
 rMD17 is scored by mean absolute errors on the published test part, 3BPA by root mean squares at
 each temperature. Its published test frames are not in BOTNet-datasets' training folder, so models
@@ -37,6 +37,8 @@ from training_parity import predict
 
 from mace_core.frames import write_frames
 from mace_core.model.files import DESCRIPTION, WEIGHTS, load_model
+from mace_core.model.merge import merged
+from mace_core.model.model import MACE
 from mace_core.storage import read_json, write_json, write_text
 from mace_core.tables import read_table
 
@@ -137,15 +139,15 @@ def fit(
 
 
 def predictions(
-    arguments: argparse.Namespace, run: dict, folder: Path
+    arguments: argparse.Namespace, run: dict, model: MACE
 ) -> tuple[list[Atoms], np.ndarray, list[np.ndarray]]:
-    """Frames that the model in a folder never saw, and its energies and forces there."""
+    """Frames that the model never saw, and its energies and forces there."""
     if run["set"] == "3bpa":
         frames = unseen_frames_of_3bpa(arguments.data)
     else:
         n_train, n_valid = SIZES[run["set"]]
         frames = split(arguments.data, run["set"], n_train, n_valid, 1000, run["seed"]).test
-    return frames, *predict(load_model(folder), frames)
+    return frames, *predict(model, frames)
 
 
 def score(frames: list[Atoms], energies: np.ndarray, forces: list[np.ndarray]) -> dict:
@@ -177,23 +179,40 @@ def energy_and_force(name: str, found: dict, digits: tuple[int, int] = (2, 1)) -
 
 
 def scores_of_kept(arguments: argparse.Namespace) -> Iterator[str]:
-    """The table of models that were kept, and the errors of the mean of all of one set."""
+    """The table of models that were kept; the errors of the mean of all of one set; and of models
+    that are one architecture's, merged."""
     folders = [path.parent for path in sorted(arguments.score.glob("*/row.json"))]
     rows = [read_json(folder / "row.json") for folder in folders]
-    found = [predictions(arguments, r, f) for r, f in zip(rows, folders, strict=True)]
+    found = [predictions(arguments, r, load_model(f)) for r, f in zip(rows, folders, strict=True)]
     yield markdown([r | score(*p) for r, p in zip(rows, found, strict=True)], [])
     # A seed has training frames of its own, and test frames.
-    for name, seed in sorted({(r["set"], r["seed"]) for r in rows}):
-        alike = [
-            p for r, p in zip(rows, found, strict=True) if (r["set"], r["seed"]) == (name, seed)
-        ]
-        frames = alike[0][0]
-        forces = [
-            np.mean(of_frame, axis=0) for of_frame in zip(*(p[2] for p in alike), strict=True)
-        ]
-        mean = score(frames, np.mean([p[1] for p in alike], axis=0), forces)
-        E, F = energy_and_force(name, mean, (2, 2))
-        yield f"{name}, mean of {len(alike)}: E {E} meV, F {F} meV/Å"
+    for key, alike in groups(rows, ("set", "seed")):
+        frames = found[alike[0]][0]
+        energies = np.mean([found[i][1] for i in alike], axis=0)
+        of_frames = zip(*(found[i][2] for i in alike), strict=True)
+        mean = score(frames, energies, [np.mean(of_frame, axis=0) for of_frame in of_frames])
+        yield f"{key[0]}, mean of {len(alike)}: {in_words(key[0], mean)}"
+    for (name, model, _), alike in groups(rows, ("set", "model", "seed")):
+        if len(alike) > 1:
+            whole = merged([load_model(folders[i]) for i in alike])
+            channels = whole.architecture.num_channels
+            found_of_it = score(*predictions(arguments, rows[alike[0]], whole))
+            yield (
+                f"{name}, {len(alike)} of {model} merged into one of {channels} channels: "
+                f"{in_words(name, found_of_it)}"
+            )
+
+
+def groups(rows: list[dict], keys: tuple[str, ...]) -> Iterator[tuple[tuple, list[int]]]:
+    """Which rows agree in these keys."""
+    of = [tuple(row[key] for key in keys) for row in rows]
+    for value in sorted(set(of)):
+        yield value, [i for i, other in enumerate(of) if other == value]
+
+
+def in_words(name: str, found: dict) -> str:
+    E, F = energy_and_force(name, found, (2, 2))
+    return f"E {E} meV, F {F} meV/Å"
 
 
 def row_of(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
@@ -209,7 +228,7 @@ def row_of(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
         "hours": metrics["seconds"] / 3600 + (before["hours"] if before else 0),
         "valid_half_way": valid.iloc[: max(1, len(valid) // 2)].min(),
         "valid_end": valid.min(),
-        **score(*predictions(arguments, run, folder)),
+        **score(*predictions(arguments, run, load_model(folder))),
     }
     kept = arguments.out / "models" / key_of(run)
     kept.mkdir(parents=True, exist_ok=True)

@@ -84,10 +84,15 @@ def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_pat
     energy, force = made["total_energy_mae"], made["forces_mae"]
     assert mean == f"ethanol, mean of 1: E {energy:.2f} meV, F {force:.2f} meV/Å"
 
-    run(*options, "--batch_size", 4)
-    (other,) = (read_json(path) for path in models.glob("*_4_1/row.json"))
-    *_, mean = run("--score", models)
+    run(*options, "--members", 1)
+    (other,) = (read_json(path) for path in models.glob("*_2_1_1/row.json"))
+    *_, mean, whole = run("--score", models)
     assert mean.startswith("ethanol, mean of 2: ")
+    assert whole.startswith("ethanol, 2 of 32x0e merged into one of 8 channels: ")
+    E_and_F = [[float(line.split()[i]) for i in (-5, -2)] for line in (mean, whole)]
+    assert E_and_F[0] == pytest.approx(E_and_F[1], abs=0.02)
+    # Another member of the same frames.
+    assert (other["n_test"], other["forces_mae"] != force) == (12, True)
     of_mean, of_each = float(mean.split()[-2]), [force, other["forces_mae"]]
     # |mean of two residuals| is at most the mean of their absolute values, and neither of them.
     assert of_mean < np.mean(of_each) + 0.01
