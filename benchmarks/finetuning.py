@@ -40,10 +40,12 @@ REPLAY = {"pt_train_file": "replay.xyz", "num_samples_pt": 50}
 #: ``train`` section beside the defaults; None: no base model.
 VARIANTS = {
     "from scratch": None,
-    "Muon 0.06": {},
+    "Muon 0.06": {"lr": 0.06},
     "Muon 0.02": {"lr": 0.02},
+    "Muon 0.01": {"lr": 0.01},
     "Muon 0.006": {"lr": 0.006},
     "Muon 0.002": {"lr": 0.002},
+    "Adam 0.03": {**ADAM, "lr": 0.03},
     "Adam 0.01": {**ADAM, "lr": 0.01},
     "Adam 0.003": {**ADAM, "lr": 0.003},
     "Adam 0.001": {**ADAM, "lr": 0.001},

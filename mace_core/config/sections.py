@@ -177,6 +177,7 @@ TRAIN_BEFORE = {
     "refit": "shift",
     "loss": "weighted",
     "scheduler": "ReduceLROnPlateau",
+    "warm_start_lr_factor": 1.0,
 }
 
 
@@ -210,8 +211,11 @@ class Train(Section):
     optimizer: Literal["adam", "adamw", "muon"] = Field(
         "muon", description="muon: orthogonal steps of matrices, Adam's of the rest"
     )
-    lr: float = Field(
-        0.06, gt=0, description="learning rate, of the first step; adam 0.03; many frames less"
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="learning rate, of the first step; null: muon 0.06, adam and adamw 0.03, and a "
+        "third of it with foundation_model; many frames less",
     )
     amsgrad: bool = Field(True, description="variant of Adam and AdamW")
     beta: float = Field(0.9, ge=0, lt=1, description="of the optimiser's mean gradient")
@@ -274,13 +278,28 @@ class Train(Section):
         True, description="the foundation model labels the replay frames; else the file does"
     )
     warm_start: bool = Field(True, description="start from the previous generation's member")
-    warm_start_lr_factor: float = Field(
-        1.0, gt=0, le=1, description="a warm start begins with this share of lr; adam 0.3"
+    warm_start_lr_factor: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="a warm start begins with this share of lr; null: muon 1, adam and adamw 0.3",
     )
     default_dtype: Literal["float32", "float64"] = Field(
         "float64", description="of training and MD"
     )
     device: str = Field("cpu", description="torch device of training and MD")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _learning_rates(cls, given):
+        if not isinstance(given, dict):
+            return given
+        lr, warm = (0.06, 1.0) if given.get("optimizer", "muon") == "muon" else (0.03, 0.3)
+        rates = {
+            "lr": lr / 3 if given.get("foundation_model") else lr,
+            "warm_start_lr_factor": warm,
+        }
+        return given | {key: value for key, value in rates.items() if given.get(key) is None}
 
     @field_validator(*_NOT_HERE, mode="before")
     @classmethod

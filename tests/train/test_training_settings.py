@@ -35,3 +35,18 @@ def test_when_stage_two_starts():
     assert Train(start_stage_two=7).stage_two_epoch == 7
     assert Train(stage_two=True, max_num_epochs=41).stage_two_epoch == 30
     assert Train(stage_two=True, max_num_epochs=3).stage_two_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "lr", "warm"),
+    [
+        ({}, 0.06, 1),
+        ({"optimizer": "adamw"}, 0.03, 0.3),
+        ({"foundation_model": "base"}, 0.02, 1),
+        ({"foundation_model": "base", "optimizer": "adam", "lr": None}, 0.01, 0.3),
+        ({"foundation_model": "base", "lr": 0.5, "warm_start_lr_factor": 0.2}, 0.5, 0.2),
+    ],
+)
+def test_learning_rates_follow_optimiser_and_start_unless_they_are_given(settings, lr, warm):
+    train = Train(**settings)
+    assert (train.lr, train.warm_start_lr_factor) == pytest.approx((lr, warm))
