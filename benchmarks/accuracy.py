@@ -278,7 +278,8 @@ def markdown(rows: list[dict], waiting: list[str]) -> str:
         lines.append(
             f"| {r['set']} ({kind}) | {r['model']} | {r['n_parameters']:,} "
             f"| {r['optimizer']}{', squares' * ('loss' in r)} | {r['batch_size']} "
-            f"| {' + '.join(map(str, r['all_epochs']))} | {r['seed']} "
+            f"| {' + '.join(map(str, r['all_epochs']))} "
+            f"| {r['seed']}{', member ' * ('member' in r)}{r.get('member', '')} "
             f"| {E} | {F} | {PAPER[r['set']]} | {r['valid_half_way']:.1f} → {r['valid_end']:.1f} "
             f"| {r['hours']:.2f} |"
         )
