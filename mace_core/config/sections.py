@@ -214,8 +214,8 @@ class Train(Section):
     lr: float | None = Field(
         None,
         gt=0,
-        description="learning rate, of the first step; null: muon 0.06, adam and adamw 0.03, and a "
-        "third of it with foundation_model; many frames less",
+        description="learning rate, of the first step; null: adam and adamw 0.03, muon 0.06, and "
+        "0.02 with foundation_model; many frames less",
     )
     amsgrad: bool = Field(True, description="variant of Adam and AdamW")
     beta: float = Field(0.9, ge=0, lt=1, description="of the optimiser's mean gradient")
@@ -294,11 +294,11 @@ class Train(Section):
     def _learning_rates(cls, given):
         if not isinstance(given, dict):
             return given
-        lr, warm = (0.06, 1.0) if given.get("optimizer", "muon") == "muon" else (0.03, 0.3)
-        rates = {
-            "lr": lr / 3 if given.get("foundation_model") else lr,
-            "warm_start_lr_factor": warm,
-        }
+        if given.get("optimizer", "muon") == "muon":
+            lr, warm = 0.02 if given.get("foundation_model") else 0.06, 1.0
+        else:
+            lr, warm = 0.03, 0.3
+        rates = {"lr": lr, "warm_start_lr_factor": warm}
         return given | {key: value for key, value in rates.items() if given.get(key) is None}
 
     @field_validator(*_NOT_HERE, mode="before")

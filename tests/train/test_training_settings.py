@@ -43,7 +43,7 @@ def test_when_stage_two_starts():
         ({}, 0.06, 1),
         ({"optimizer": "adamw"}, 0.03, 0.3),
         ({"foundation_model": "base"}, 0.02, 1),
-        ({"foundation_model": "base", "optimizer": "adam", "lr": None}, 0.01, 0.3),
+        ({"foundation_model": "base", "optimizer": "adam", "lr": None}, 0.03, 0.3),
         ({"foundation_model": "base", "lr": 0.5, "warm_start_lr_factor": 0.2}, 0.5, 0.2),
     ],
 )
