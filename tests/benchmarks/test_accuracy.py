@@ -7,8 +7,8 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
-from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from small_rmd17 import write_rmd17
 
 from mace_core.frames import read_frames
 from mace_core.storage import read_json
@@ -29,25 +29,7 @@ def accuracy(monkeypatch):
 
 @pytest.fixture
 def data(tmp_path, accuracy):
-    """Ethanol as rMD17's files hold it, in their units."""
-    from published import KCAL_PER_MOL
-
-    folder = tmp_path / "data" / "rmd17"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for part, n in (("train", 16), ("test", 12)):
-        frames = [molecule("CH3CH2OH") for _ in range(n)]
-        for atoms in frames:
-            atoms.positions += rng.normal(scale=0.05, size=(len(atoms), 3))
-            atoms.calc = EMT()
-        np.savez(
-            folder / f"rmd17_ethanol_{part}_01.npz",
-            nuclear_charges=frames[0].numbers,
-            coords=[atoms.positions for atoms in frames],
-            energies=[atoms.get_potential_energy() / KCAL_PER_MOL for atoms in frames],
-            forces=[atoms.get_forces() / KCAL_PER_MOL for atoms in frames],
-        )
-    return folder.parent
+    return write_rmd17(tmp_path / "data", {"ethanol": "CH3CH2OH"}, 16, 12)
 
 
 @pytest.fixture

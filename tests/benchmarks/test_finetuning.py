@@ -3,10 +3,8 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from ase.build import molecule
-from ase.calculators.emt import EMT
+from small_rmd17 import write_rmd17
 
 from mace_core.model.files import load_model
 from mace_core.storage import read_json
@@ -30,25 +28,7 @@ def finetuning(monkeypatch):
 
 @pytest.fixture
 def data(tmp_path, finetuning):
-    from published import KCAL_PER_MOL
-
-    folder = tmp_path / "data" / "rmd17"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name, formula in STAND_INS.items():
-        for part, n in (("train", 26), ("test", 100)):
-            frames = [molecule(formula) for _ in range(n)]
-            for atoms in frames:
-                atoms.positions += rng.normal(scale=0.05, size=(len(atoms), 3))
-                atoms.calc = EMT()
-            np.savez(
-                folder / f"rmd17_{name}_{part}_01.npz",
-                nuclear_charges=frames[0].numbers,
-                coords=[atoms.positions for atoms in frames],
-                energies=[atoms.get_potential_energy() / KCAL_PER_MOL for atoms in frames],
-                forces=[atoms.get_forces() / KCAL_PER_MOL for atoms in frames],
-            )
-    return folder.parent
+    return write_rmd17(tmp_path / "data", STAND_INS, 26, 100)
 
 
 @pytest.mark.parametrize("level", ["PBE", "GFN2-xTB"])
