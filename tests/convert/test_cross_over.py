@@ -16,6 +16,7 @@ from mace_core.calculator import MACECalculator
 from mace_core.cli.main import build
 from mace_core.convert.files import export_model, import_model
 from mace_core.model.files import load_model, save_model
+from mace_core.model.merge import merged
 
 #: Runs in the other Python: numbers of each file for each frame, and the file saved again.
 PEER = """
@@ -149,6 +150,29 @@ def test_a_model_that_we_trained(peer, tmp_path, capsys):
     with capsys.disabled():
         print(f"\ntrained here: {E:.1e} eV {F:.1e} eV/Å {S:.1e} eV/Å³", end="")
     assert E < 1e-10 and F < 1e-9 and S < 1e-9
+
+
+def test_a_merged_committee_is_its_mean_there_too(peer, tmp_path, capsys):
+    """The wide model in mace-torch beside the members in it, whose mean it should be."""
+    frames = frames_of_all_kinds()
+    members = [small_model(seed=k, num_channels=3 + k) for k in range(3)]
+    files = []
+    for name, model in {"merged": merged(members), **dict(enumerate(members))}.items():
+        save_model(model, tmp_path / f"{name}")
+        files.append(tmp_path / f"{name}.model")
+        export_model(tmp_path / f"{name}", files[-1])
+    theirs, *each = peer(files, frames)
+    E, F, S = deviations(tmp_path / "merged", frames, theirs)
+    with capsys.disabled():
+        print(f"\nmerged: {E:.1e} eV {F:.1e} eV/Å {S:.1e} eV/Å³", end="")
+    assert E < 1e-10 and F < 1e-9 and S < 1e-9
+    spread = 0.0
+    for k, frame in enumerate(theirs):
+        energies, forces = ([m[k][of] for m in each] for of in ("energy", "forces"))
+        assert abs(frame["energy"] - np.mean(energies)) < 1e-10
+        assert np.abs(frame["forces"] - np.mean(forces, axis=0)).max() < 1e-9
+        spread = max(spread, np.abs(np.subtract(*forces[:2])).max())
+    assert spread > 1e-2  # not because they are all alike
 
 
 def test_a_model_that_mace_run_train_made(peer, tmp_path, capsys):
