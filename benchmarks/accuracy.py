@@ -11,7 +11,8 @@ The table is printed and written as ``accuracy.json`` and ``accuracy.md``, the m
     python benchmarks/accuracy.py --data DATA --score benchmarks/models
 
 scores models that were kept, the mean of those of one set, and those of one architecture merged
-into one model; ``--start`` goes on from one of them, with the learning rate anew.
+into one model; ``--start`` goes on from one of them, with the learning rate anew, or from several
+merged into one (``--together``), whose channels mix from then on.
 
 rMD17 is scored by mean absolute errors on the published test part, 3BPA by root mean squares at
 each temperature. Its published test frames are not in BOTNet-datasets' training folder, so models
@@ -36,8 +37,8 @@ from published import errors, split, unseen_frames_of_3bpa
 from training_parity import predict
 
 from mace_core.frames import write_frames
-from mace_core.model.files import DESCRIPTION, WEIGHTS, load_model
-from mace_core.model.merge import merged
+from mace_core.model.files import DESCRIPTION, WEIGHTS, load_model, save_model
+from mace_core.model.merge import WIDTHS, merged
 from mace_core.model.model import MACE
 from mace_core.storage import read_json, write_json, write_text
 from mace_core.tables import read_table
@@ -94,6 +95,8 @@ SQUARES = {"loss": "weighted", "energy_weight": 27.0, "forces_weight": 1000.0, "
 
 #: ``train.optimizer`` → ``train.lr``.
 LR = {"adam": 0.01, "muon": 0.02}
+#: The same of merged models.
+LR_TOGETHER = 0.005
 
 
 def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float) -> bool:
@@ -109,20 +112,43 @@ def train(arguments: argparse.Namespace, run: dict, folder: Path, seconds: float
         "batch_size": run["batch_size"],
         **(SQUARES if "loss" in run else {}),
     }
-    if "after" in run:
-        settings["foundation_model"] = str((arguments.start / key_of(run)).absolute())
-    return fit(folder, run, data.E0s, settings, seconds)
+    model = MODELS[run["model"]]
+    if before := starts(arguments, run):
+        start = before[0]
+        if "together" in run:
+            whole = merged([load_model(path) for path in before])
+            model = model | {name: getattr(whole.architecture, name) for name in WIDTHS}
+            start, settings["lr"] = folder / "merged", LR_TOGETHER
+            save_model(whole, start)
+        settings["foundation_model"] = str(start.absolute())
+    return fit(folder, run, model, data.E0s, settings, seconds)
+
+
+def starts(arguments: argparse.Namespace, run: dict) -> list[Path]:
+    """The kept models that a run goes on from."""
+    if not vars(arguments).get("start"):
+        return []
+    if "together" not in run:
+        return [arguments.start / key_of(run)]
+    alone = {key: value for key, value in run.items() if key != "together"}
+    members = [int(k) for k in run["together"].split("+")]
+    return [arguments.start / key_of(alone | ({"member": k} if k else {})) for k in members]
 
 
 def fit(
-    folder: Path, run: dict, E0s: dict[str, float], settings: dict, seconds: float | None = None
+    folder: Path,
+    run: dict,
+    model: dict,
+    E0s: dict[str, float],
+    settings: dict,
+    seconds: float | None = None,
 ) -> bool:
     """Train on ``train.xyz`` and ``valid.xyz`` of a folder; ``settings`` are of ``train``."""
     values = {
         "campaign": {"name": "accuracy"},
         "labeller": {"engine": "emt"},  # labels nothing here
         "data": {"labelled": [str(folder / "train.xyz")], "E0s": E0s},
-        "model": MODELS[run["model"]],
+        "model": model,
         "train": {**TRAIN, "max_num_epochs": run["epochs"], **settings},
     }
     config = folder / "config.yaml"
@@ -204,10 +230,10 @@ def scores_of_kept(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def groups(rows: list[dict], keys: tuple[str, ...]) -> Iterator[tuple[tuple, list[int]]]:
-    """Which rows agree in these keys."""
-    of = [tuple(row[key] for key in keys) for row in rows]
-    for value in sorted(set(of)):
-        yield value, [i for i, other in enumerate(of) if other == value]
+    """Which rows agree in these keys, but for models that are several already."""
+    of = {i: tuple(row[key] for key in keys) for i, row in enumerate(rows) if "together" not in row}
+    for value in sorted({*of.values()}):
+        yield value, [i for i, other in of.items() if other == value]
 
 
 def in_words(name: str, found: dict) -> str:
@@ -219,13 +245,13 @@ def row_of(arguments: argparse.Namespace, run: dict, folder: Path) -> dict:
     """The row of a complete training, which is kept with its model in ``--out``/models."""
     metrics = read_json(folder / "metrics.json")
     valid = read_table(folder / "history").valid_forces_mae_meV_A
-    before = read_json(arguments.start / key_of(run) / "row.json") if "after" in run else None
+    before = [read_json(path / "row.json") for path in starts(arguments, run)]
     row = {
         **run,
-        "all_epochs": (before["all_epochs"] if before else []) + [run["epochs"]],
+        "all_epochs": (before[0]["all_epochs"] if before else []) + [run["epochs"]],
         "n_parameters": metrics["n_parameters"],
         "best_epoch": metrics["best_epoch"],
-        "hours": metrics["seconds"] / 3600 + (before["hours"] if before else 0),
+        "hours": metrics["seconds"] / 3600 + sum(of["hours"] for of in before),
         "valid_half_way": valid.iloc[: max(1, len(valid) // 2)].min(),
         "valid_end": valid.min(),
         **score(*predictions(arguments, run, load_model(folder))),
@@ -249,9 +275,10 @@ def runs(arguments: argparse.Namespace) -> Iterator[dict]:
         run |= {"batch_size": arguments.batch_size, "epochs": arguments.epochs, "seed": seed}
         if member:
             run["member"] = member
-        if arguments.start:
-            before = read_json(arguments.start / key_of(run) / "row.json")["all_epochs"]
-            run["after"] = sum(before)
+        if arguments.together:
+            run["together"] = "+".join(map(str, arguments.together))
+        if before := starts(arguments, run):
+            run["after"] = sum(read_json(before[0] / "row.json")["all_epochs"])
         yield run
 
 
@@ -261,7 +288,7 @@ def name_of(run: dict) -> str:
 
 def key_of(run: dict) -> str:
     """What a model is kept under, however long it was trained."""
-    keys = ("set", "model", "optimizer", "loss", "batch_size", "seed", "member")
+    keys = ("set", "model", "optimizer", "loss", "batch_size", "seed", "member", "together")
     return name_of({key: run[key] for key in keys if key in run})
 
 
@@ -279,7 +306,8 @@ def markdown(rows: list[dict], waiting: list[str]) -> str:
             f"| {r['set']} ({kind}) | {r['model']} | {r['n_parameters']:,} "
             f"| {r['optimizer']}{', squares' * ('loss' in r)} | {r['batch_size']} "
             f"| {' + '.join(map(str, r['all_epochs']))} "
-            f"| {r['seed']}{', member ' * ('member' in r)}{r.get('member', '')} "
+            f"| {r['seed']}{', member ' * ('member' in r)}{r.get('member', '')}"
+            f"{', merged ' * ('together' in r)}{r.get('together', '')} "
             f"| {E} | {F} | {PAPER[r['set']]} | {r['valid_half_way']:.1f} → {r['valid_end']:.1f} "
             f"| {r['hours']:.2f} |"
         )
@@ -309,8 +337,17 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--models", nargs="+", default=list(MODELS)[:2], choices=list(MODELS))
     parser.add_argument("--start", type=Path, help="folder of kept models, to go on from")
+    parser.add_argument(
+        "--together",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="members of --start to merge into one model, which is gone on with",
+    )
     parser.add_argument("--score", type=Path, help="folder of kept models, which are only scored")
     arguments = parser.parse_args()
+    if arguments.together and not arguments.start:
+        parser.error("--together needs --start")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     if arguments.score:
         for text in scores_of_kept(arguments):

@@ -58,7 +58,8 @@ def main() -> None:
         write_frames(out / "valid.xyz", data.valid)
     run = {"set": arguments.set, "model": arguments.model, "optimizer": "student"}
     run |= {"batch_size": TRAIN["batch_size"], "epochs": arguments.epochs, "seed": SEED}
-    fit(out, run, data.E0s, {"optimizer": "muon", "lr": LR["muon"], "eval_interval": 1})
+    model = MODELS[run["model"]]
+    fit(out, run, model, data.E0s, {"optimizer": "muon", "lr": LR["muon"], "eval_interval": 1})
     print(markdown([row_of(arguments, run, out)], []))
 
 

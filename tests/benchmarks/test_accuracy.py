@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from small_rmd17 import write_rmd17
 
 from mace_core.frames import read_frames
+from mace_core.model.files import load_model
 from mace_core.storage import read_json
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -89,6 +90,21 @@ def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_pat
     assert "| 4 + 4 |" in longer and after["all_epochs"] == [4, 4]
     assert after["hours"] > made["hours"]
     assert after["forces_mae"] == pytest.approx(made["forces_mae"], rel=1e-5)
+
+    # Merged, and gone on with as one, in steps and in steps of no length.
+    found = []
+    for out, lr in ((tmp_path / "moved", 0.005), (tmp_path / "unmoved", 1e-15)):
+        monkeypatch.setattr(accuracy, "LR_TOGETHER", lr)
+        (row,) = run(*options, "--out", out, "--start", models, "--together", 0, 1)
+        assert "| 1, merged 0+1 |" in row and "| 4 + 4 |" in row
+        (model,) = (path.parent for path in out.glob("models/*/row.json"))
+        assert load_model(model).architecture.num_channels == 8
+        # It has a row, and no mean with itself.
+        assert run("--score", out / "models") == [row]
+        found.append(read_json(model / "row.json"))
+    assert found[0]["hours"] > made["hours"] + other["hours"]
+    assert found[1]["forces_mae"] == pytest.approx(of_mean, abs=0.006)
+    assert found[0]["forces_mae"] != pytest.approx(of_mean, abs=0.5)
 
 
 def test_a_student_of_kept_models_makes_a_row_that_is_scored_again(
