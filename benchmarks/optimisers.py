@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import torch
-from accuracy import MODELS, SIZES, TRAIN
+from accuracy import MODELS, TRAIN
+from accuracy_table import SIZES
 from ase.data import atomic_numbers
 from published import split, unseen_frames_of_3bpa
 

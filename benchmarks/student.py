@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import LR, MODELS, SIZES, TRAIN, fit, markdown, row_of
+from accuracy import LR, MODELS, TRAIN, fit, row_of
+from accuracy_table import SIZES, markdown
 from published import split
 
 from mace_core.calculator import MACECalculator

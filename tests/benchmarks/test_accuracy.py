@@ -22,9 +22,10 @@ TINY = {"num_channels": 4, "max_L": 0, "max_ell": 1, "correlation": 2, "radial_M
 def accuracy(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import accuracy
+    import accuracy_table
 
     monkeypatch.setitem(accuracy.MODELS, "32x0e", TINY)
-    monkeypatch.setitem(accuracy.SIZES, "ethanol", (8, 4))
+    monkeypatch.setitem(accuracy_table.SIZES, "ethanol", (8, 4))
     return accuracy
 
 
@@ -132,6 +133,7 @@ def test_frames_of_3bpa_are_scored_by_temperature_without_those_trained_on(
     accuracy, tmp_path, monkeypatch
 ):
     import published
+    from accuracy_table import energy_and_force, score
 
     monkeypatch.setattr(published, "TEMPERATURES", {300: 2, 600: 1, 1200: 1})
     rng = np.random.default_rng(0)
@@ -149,8 +151,8 @@ def test_frames_of_3bpa_are_scored_by_temperature_without_those_trained_on(
     assert [atoms.info["temperature"] for atoms in test] == [300, 600, 1200]
     assert [atoms.info["REF_energy"] for atoms in test] == [2, 3, 4]
     wrong = [atoms.arrays["REF_forces"] + k for k, atoms in enumerate(test)]
-    found = accuracy.score(test, np.array([2.0, 3.5, 3.0]), wrong)
-    assert accuracy.energy_and_force("3bpa", found) == [
+    found = score(test, np.array([2.0, 3.5, 3.0]), wrong)
+    assert energy_and_force("3bpa", found) == [
         "0.00 · 500.00 · 1000.00",
         "0.0 · 1000.0 · 2000.0",
     ]
