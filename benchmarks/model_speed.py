@@ -1,4 +1,4 @@
-"""Time of an MD step, of a committee's, and of a training step, on one thread.
+"""Time of an MD step, of a committee's, of its merged model's, and of a training step, one thread.
 
     OMP_NUM_THREADS=1 python benchmarks/model_speed.py
 
@@ -18,6 +18,7 @@ from mace_core.calculator import MACECalculator
 from mace_core.config.sections import Model
 from mace_core.model.files import save_model
 from mace_core.model.graph import batch, graph_of
+from mace_core.model.merge import merged
 from mace_core.model.model import MACE
 
 HERE = Path(__file__).parent
@@ -48,7 +49,14 @@ def works(folder: Path) -> dict:
         paths = [folder / name / str(seed) for seed in range(MEMBERS)]
         for model, path in zip(models, paths, strict=True):
             save_model(model, path)
-        for label, members in (("one model", paths[:1]), (f"committee of {MEMBERS}", paths)):
+        whole = folder / name / "merged"
+        save_model(merged(models), whole)
+        sides = {
+            "one model": paths[:1],
+            f"committee of {MEMBERS}": paths,
+            "the same merged": [whole],
+        }
+        for label, members in sides.items():
             atoms = frames[0].copy()
             atoms.calc = MACECalculator(model_paths=members, default_dtype=name)
 
@@ -85,7 +93,7 @@ def main() -> None:
     (results / "latest.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         ms = row["ours_ms"]
-        print(f"{row['name']:45s} min {ms['min']:7.1f}  median {ms['median']:7.1f} ms")
+        print(f"{row['name']:45s} min {ms['min']:7.2f}  median {ms['median']:7.2f} ms")
 
 
 if __name__ == "__main__":
