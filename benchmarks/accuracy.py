@@ -225,8 +225,8 @@ def main() -> None:
     )
     parser.add_argument("--score", type=Path, help="folder of kept models, which are only scored")
     arguments = parser.parse_args()
-    if arguments.together and not arguments.start:
-        parser.error("--together needs --start")
+    if arguments.together and (not arguments.start or arguments.members != [0]):
+        parser.error("--together names the members of --start, which must be given, itself")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     if arguments.score:
         for text in scores_of_kept(arguments.data, arguments.score):

@@ -92,6 +92,10 @@ def test_a_row_is_made_once_scored_again_and_gone_on_with(run, accuracy, tmp_pat
     assert after["hours"] > made["hours"]
     assert after["forces_mae"] == pytest.approx(made["forces_mae"], rel=1e-5)
 
+    for wrong in (["--together", 0, 1], ["--start", models, "--together", 0, 1, "--members", 1]):
+        with pytest.raises(SystemExit):
+            run(*options, *wrong)
+
     # Merged, and gone on with as one, in steps and in steps of no length.
     found = []
     for out, lr in ((tmp_path / "moved", 0.005), (tmp_path / "unmoved", 1e-15)):
