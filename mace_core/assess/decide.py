@@ -24,6 +24,7 @@ class Decision:
     reason: str
     checks: list[Check] = field(default_factory=list)
     generations_without_progress: int = 0
+    exam: bool = False  # the next generation may end the campaign: it holds the final exam
 
 
 def decide(history: Sequence[Assessment], config: Config, new_data: Sequence[str] = ()) -> Decision:

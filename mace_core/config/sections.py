@@ -414,11 +414,34 @@ class Stop(Section):
         gt=0,
         description="meV/Å; the upper confidence bound of the audited error must be below it",
     )
+    target_energy_mae: float | None = Field(
+        None,
+        gt=0,
+        description="meV/atom, uncentred, for each stratum; null: a quarter of target_force_mae",
+    )
+    target_stress_mae: float | None = Field(
+        None,
+        gt=0,
+        description="meV/Å³, for each stratum with stress labels; null: a tenth of "
+        "target_force_mae",
+    )
     streak: int = Field(2, ge=1, description="generations in a row")
     min_audit_frames: int = Field(10, ge=2, description="audit frames over the streak")
+    max_lost_audit: float = Field(
+        0.1, ge=0, lt=1, description="share of audit labels that may be missing over the streak"
+    )
     min_stable_fraction: float = Field(
         1.0, ge=0, le=1, description="walkers that no sanity check ended"
     )
+    min_walked: float = Field(
+        0.5, ge=0, le=1, description="share of the MD steps asked for that walkers must have done"
+    )
+    exam_length: int = Field(
+        10,
+        ge=0,
+        description="final exam: one walk per stratum, this many times explore.steps; 0: no exam",
+    )
+    exam_frames: int = Field(4, ge=1, description="final exam: audit frames of each of its walks")
     group_factor: float = Field(
         2.0,
         ge=1,
