@@ -8,6 +8,8 @@ from mace_core.conventions import MEV
 
 #: What ``assess.json`` holds (docs/contracts.md).
 Assessment = Mapping[str, Any]
+#: A row of ``audit_frames``, or of ``walks``, in it.
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Check:
         value: what was measured; errors in eV/Å.
         limit: what it is held against, in the same unit.
         message: both in a reader's words.
+        waiting: it failed for want of audit frames alone: what was measured is within the limit.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Check:
     value: Any
     limit: Any
     message: str
+    waiting: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -3,27 +3,25 @@
 from collections.abc import Sequence
 
 from mace_core.assess.check import Assessment, Check, audit, below, bound, mev
+from mace_core.assess.exam import exam_held
+from mace_core.assess.sample import sample_checks
+from mace_core.assess.strata import strata_checks
 from mace_core.config.campaign import Config
-from mace_core.conventions import MEV, FrameRole
+from mace_core.conventions import MEV
 
 
 def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
+    """The checks of kind ``convergence``, of generations 0 … g."""
     stop = config.stop
     target, last = stop.target_force_mae * MEV, history[-1]
     high, percent = bound(last), f"{stop.confidence:.0%}"
-    streak = 0
-    for record in reversed(history[1:]):
-        if not below(bound(record), target):
-            break
-        streak += 1
+    run = streak(history, target)
     # Audit frames add up over as long a streak as there is; all else is asked of its end.
-    n_audit = sum(
-        audit(record).get("n_frames", 0) for record in history[1:][-max(streak, stop.streak) :]
-    )
+    longest = max(run, stop.streak)
+    n_audit = sum(audit(record).get("n_frames", 0) for record in history[1:][-longest:])
     window = history[1:][-stop.streak :]
     stable = [(record.get("walkers") or {}).get("stable_fraction") for record in window]
     least = None if not stable or None in stable else min(stable)
-    limit = stop.group_factor * target
     if high is None:
         said = f"{audit(last).get('n_frames', 0)} audit frames give no bound of the force MAE"
     else:
@@ -41,10 +39,10 @@ def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
         Check(
             "streak",
             "convergence",
-            streak >= stop.streak,
-            streak,
+            run >= stop.streak,
+            run,
             stop.streak,
-            f"bound below the target in {streak} generations in a row, {stop.streak} asked",
+            f"bound below the target in {run} generations in a row, {stop.streak} asked",
         ),
         Check(
             "audit_frames",
@@ -52,9 +50,10 @@ def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             n_audit >= stop.min_audit_frames,
             n_audit,
             stop.min_audit_frames,
-            f"{n_audit} audit frames in the last {max(streak, stop.streak)} generations, "
+            f"{n_audit} audit frames in the last {longest} generations, "
             f"{stop.min_audit_frames} asked",
         ),
+        *sample_checks(window, config),
         Check(
             "stable_md",
             "convergence",
@@ -63,75 +62,64 @@ def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             stop.min_stable_fraction,
             "no MD to judge stability by"
             if least is None
-            else f"{least:.0%} of walkers stable in the worst of the last {stop.streak}, "
-            f"{stop.min_stable_fraction:.0%} asked",
+            else f"{least:.0%} of walkers stable in the worst of the last {stop.streak} "
+            f"generations, {stop.min_stable_fraction:.0%} asked",
         ),
-        _undoubted(last),
-        _parts("elements", "by_element", _expected(window, "dataset", "elements"), window, limit),
-        _parts("walker_groups", "by_group", _expected(window, "walkers", "groups"), window, limit),
+        *strata_checks(history[1:][-longest:], window, config),
+        _parts("elements", "by_element", _named(last, "dataset", "elements"), last, config),
+        _parts("walker_groups", "by_group", _named(last, "walkers", "groups"), last, config),
+        *exam_held(last, config),
     ]
 
 
-def _undoubted(last: Assessment) -> Check:
-    """No label of the newest audit in doubt: the bound is without those, and would be a better one
-    than was measured if it is the models that are wrong there.
+def streak(history: Sequence[Assessment], target: float) -> int:
+    """Generations in a row, up to the last one, whose bound is below the target (eV/Å)."""
+    run = 0
+    for record in reversed(history[1:]):
+        if not below(bound(record), target):
+            break
+        run += 1
+    return run
+
+
+def _parts(name: str, key: str, expected: set[str], last: Assessment, config: Config) -> Check:
+    """No element, or walker group, left out: each has an error audited in this generation, bounded
+    below the limit.
     """
-    doubted = [e["frame_id"] for e in last.get("quarantine") or [] if e["role"] == FrameRole.AUDIT]
-    return Check(
-        "audit_labels",
-        "convergence",
-        bool(audit(last)) and not doubted,
-        len(doubted),
-        0,
-        f"audit labels in quarantine, left out of the bound: {', '.join(doubted)}"
-        if doubted
-        else "no audit label in quarantine"
-        if audit(last)
-        else "no audit",
+    stop = config.stop
+    limit = stop.group_factor * stop.target_force_mae * MEV
+    found = audit(last).get(key) or {}
+    highs = {part: errors.get("force_mae_high") for part, errors in found.items()}
+    left_out = sorted(
+        (expected | set(highs)) - {p for p, high in highs.items() if high is not None}
     )
-
-
-def _parts(
-    name: str, key: str, expected: set[str], window: Sequence[Assessment], limit: float
-) -> Check:
-    """No element, or walker group, left out: each has an audited error, bounded below the limit.
-
-    The value is the largest of the parts' bounds, each the mean over the generations' bounds
-    weighted by what they rest on: conservative, as the error of all of them together has a tighter
-    one.
-    """
-    bounds: dict[str, list[tuple[int, float]]] = {part: [] for part in expected}
-    for record in window:
-        for part, errors in (audit(record).get(key) or {}).items():
-            rows = bounds.setdefault(part, [])
-            if errors.get("force_mae_high") is not None:
-                rows.append((errors["n"], errors["force_mae_high"]))
-    worst = {
-        part: sum(n * high for n, high in rows) / sum(n for n, _ in rows)
-        for part, rows in bounds.items()
-        if rows
-    }
-    left_out = sorted(set(bounds) - set(worst))
-    above = {part: high for part, high in worst.items() if not below(high, limit)}
+    above = {p: high for p, high in highs.items() if high is not None and not below(high, limit)}
     what = name.replace("_", " ")
     said = []
-    if not bounds:
+    if not expected and not highs:
         said.append(f"no {what} were audited")
     if left_out:
-        said.append(f"too few audit frames for a bound: {', '.join(left_out)}")
+        said.append(
+            f"too few audit frames in generation {last.get('generation')} for a bound: "
+            f"{', '.join(left_out)}"
+        )
     if above:
-        listed = ", ".join(f"{part} {mev(high)}" for part, high in sorted(above.items()))
-        said.append(f"above {mev(limit)} meV/Å: {listed}")
+        listed = ", ".join(
+            f"{part} {mev(found[part]['force_mae'])} [≤ {mev(high)}]"
+            for part, high in sorted(above.items())
+        )
+        said.append(f"upper bound above {mev(limit)} meV/Å: {listed}")
     passed = not said
+    known = [high for high in highs.values() if high is not None]
     return Check(
         name,
         "convergence",
         passed,
-        max(worst.values(), default=None),
+        max(known, default=None),
         limit,
-        f"no {what[:-1]} above {mev(limit)} meV/Å" if passed else ", ".join(said),
+        f"no {what[:-1]}'s upper bound is above {mev(limit)} meV/Å" if passed else "; ".join(said),
     )
 
 
-def _expected(window: Sequence[Assessment], section: str, key: str) -> set[str]:
-    return {part for record in window for part in (record.get(section) or {}).get(key) or ()}
+def _named(record: Assessment, section: str, key: str) -> set[str]:
+    return set((record.get(section) or {}).get(key) or ())

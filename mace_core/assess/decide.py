@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mace_core.assess.check import Assessment, Check, join
-from mace_core.assess.convergence import convergence
+from mace_core.assess.convergence import convergence, streak
+from mace_core.assess.exam import exam_calls, exam_due
 from mace_core.assess.stall import idle, stalls
 from mace_core.config.campaign import Config
-from mace_core.conventions import LabelStatus, Outcome
+from mace_core.conventions import MEV, LabelStatus, Outcome
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def decide(history: Sequence[Assessment], config: Config, new_data: Sequence[str
     if len(history) == 1:
         return _decide_start(history[0], config, new_data)
     checks = convergence(history, config)
-    limits = _limits(history, config)
+    exam = exam_due(history, streak(history, config.stop.target_force_mae * MEV), config)
+    limits = _limits(history, config, exam)
     without_progress, without_candidates = idle(history, config)
     stall_checks = stalls(without_progress, without_candidates, history, config)
     failed = [check for check in checks if not check.passed]
@@ -71,7 +73,7 @@ def decide(history: Sequence[Assessment], config: Config, new_data: Sequence[str
         )
     elif outcome is Outcome.CONTINUE:
         reason += "; " + join(limits)
-    return Decision(outcome, reason, [*checks, *limits, *stall_checks], without_progress)
+    return Decision(outcome, reason, [*checks, *limits, *stall_checks], without_progress, exam)
 
 
 def label_calls(config: Config) -> int:
@@ -131,20 +133,22 @@ def _decide_start(first: Assessment, config: Config, new_data: Sequence[str]) ->
     return Decision(outcome, reason, [*checks, *limits])
 
 
-def _limits(history: Sequence[Assessment], config: Config) -> list[Check]:
+def _limits(history: Sequence[Assessment], config: Config, exam: bool = False) -> list[Check]:
     g = len(history) - 1
     spent = (history[-1].get("labels") or {}).get("total_calls", 0)
     budget, asked = config.stop.max_labels, label_calls(config)
+    more = exam_calls(history[-1], config) if exam else 0
     most = config.campaign.max_generations
     return [
         Check(
             "max_labels",
             "limit",
-            spent + asked <= budget,
+            spent + asked + more <= budget,
             spent,
             budget,
             f"{spent} of {budget} label calls spent, {max(budget - spent, 0)} left, "
-            f"a generation may need {asked}",
+            f"a generation may need {asked + more}"
+            + (f" ({more} of them for the final exam)" if more else ""),
         ),
         Check(
             "max_generations",

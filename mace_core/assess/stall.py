@@ -54,9 +54,13 @@ def idle(history: Sequence[Assessment], config: Config) -> tuple[int, int]:
     for g in range(1, len(history)):
         record = history[g]
         mae, high = audit(record).get("force_mae"), bound(record)
+        checks = record.get("checks") or [
+            c.to_json() for c in convergence(history[: g + 1], config)
+        ]
         waits = all(
-            check.passed or check.name in ("streak", "audit_frames", "audit_labels")
-            for check in convergence(history[: g + 1], config)
+            check["passed"] or check.get("waiting") or check["name"] in _WAITING
+            for check in checks
+            if check["kind"] == "convergence"
         )
         empty = (record.get("selection") or {}).get("candidates") == 0
         without_candidates = without_candidates + 1 if empty and not waits else 0
@@ -69,6 +73,10 @@ def idle(history: Sequence[Assessment], config: Config) -> tuple[int, int]:
         else:
             without_progress += 1
     return without_progress, without_candidates
+
+
+#: Checks that more of the same passes: a generation that waits for them alone is not idle.
+_WAITING = ("streak", "audit_frames", "audit_labels", "audit_complete", "strata_measured", "exam")
 
 
 def _fell(mae: float, high: float | None, before: tuple[float, float | None], keep: float) -> bool:

@@ -1,0 +1,131 @@
+"""Each stratum by itself: what a user asked for is measured, and bounded, one by one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mace_core.assess.check import Assessment, Check
+from mace_core.assess.parts import by_stratum
+from mace_core.config.campaign import Config
+from mace_core.conventions import MEV
+
+#: Of the draws behind the bounds, so that the same rows always give the same bound.
+_SEED = 20220615
+
+
+def stratum_errors(window: Sequence[Assessment], config: Config) -> dict[str, dict[str, Any]]:
+    """Errors of each stratum from the rows of these generations (see :func:`by_stratum`)."""
+    rows = [row for record in window for row in record.get("audit_frames") or []]
+    walks = [walk for record in window for walk in record.get("walks") or []]
+    return (
+        by_stratum(rows, walks, config.stop.confidence, _SEED, config.stop.streak) if rows else {}
+    )
+
+
+def expected_strata(record: Assessment) -> list[str]:
+    """Strata that a campaign was asked for, by its newest data set."""
+    return sorted((record.get("dataset") or {}).get("strata") or ())
+
+
+def targets(config: Config) -> dict[str, float]:
+    """Largest error of a stratum: eV/Å, eV/atom, eV/Å³."""
+    stop = config.stop
+    force = stop.target_force_mae
+    return {
+        "force": force * MEV,
+        "energy": (stop.target_energy_mae or force / 4) * MEV,
+        "stress": (stop.target_stress_mae or force / 10) * MEV,
+    }
+
+
+def strata_checks(
+    streak: Sequence[Assessment], window: Sequence[Assessment], config: Config
+) -> list[Check]:
+    """Every stratum has audit frames of its own in the window, and errors bounded below the targets.
+
+    Args:
+        streak: generations whose audit frames add up.
+        window: the newest of them, in which each stratum must have been measured.
+        config: targets.
+    """
+    last = window[-1] if window else {}
+    if assessed_without_strata(last):
+        return []
+    found = stratum_errors(streak, config)
+    expected = expected_strata(last)
+    recent = {row["stratum"] for record in window for row in record.get("audit_frames") or []}
+    missing = [name for name in expected if name not in recent]
+    limits = targets(config)
+    return [
+        _measured(expected, missing, found, len(window), config),
+        *(
+            _bounded(kind, found, limits[kind], config)
+            for kind in ("force", "energy", "stress")
+            if kind != "stress" or any(e.get("stress_mae") is not None for e in found.values())
+        ),
+    ]
+
+
+def assessed_without_strata(record: Assessment) -> bool:
+    """Whether a verdict of an earlier version, which did not measure strata, is to stand."""
+    return "audit_frames" not in record and record.get("outcome") == "converged"
+
+
+_UNITS = {"force": "meV/Å", "energy": "meV/atom", "stress": "meV/Å³"}
+
+
+def _measured(
+    expected: list[str],
+    missing: list[str],
+    found: dict[str, dict[str, Any]],
+    n_window: int,
+    config: Config,
+) -> Check:
+    if missing:
+        each = -(-len(expected) // config.stop.streak)
+        price = ""
+        if each > min(config.select.audit_frames, config.explore.walkers):
+            price = (
+                f"; {len(expected)} strata take turns: to measure each within "
+                f"{config.stop.streak} generations set select.audit_frames and explore.walkers "
+                f"to {each} or more"
+            )
+        said = f"no audit frame of its own in the last {n_window} generations: " + (
+            ", ".join(missing) + price
+        )
+    elif expected:
+        counts = ", ".join(f"{name} {found[name]['n_frames']}" for name in expected)
+        said = f"audit frames of each stratum: {counts}"
+    else:
+        said = "no stratum is known"
+    return Check(
+        "strata_measured", "convergence", bool(expected) and not missing, len(missing), 0, said
+    )
+
+
+def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: Config) -> Check:
+    unit = _UNITS[kind]
+    worst, passed, within, parts = None, bool(found), bool(found), []
+    for name, errors in sorted(found.items()):
+        mae, high = errors.get(f"{kind}_mae"), errors.get(f"{kind}_mae_high")
+        if mae is None and kind == "stress":
+            continue
+        within &= mae is None or mae < limit
+        if high is None:
+            passed = False
+            parts.append(
+                f"{name} {'not measured' if mae is None else f'{mae / MEV:.3g} [no bound]'}"
+            )
+            continue
+        worst = high if worst is None else max(worst, high)
+        passed &= high < limit
+        parts.append(f"{name} {mae / MEV:.3g} [≤ {high / MEV:.3g}]")
+    return Check(
+        f"strata_{kind}",
+        "convergence",
+        passed,
+        worst,
+        limit,
+        f"{kind} MAE of each stratum in {unit}, with upper bounds that hold for all at once "
+        f"({config.stop.confidence:.0%}): {', '.join(parts) or 'none'}; target {limit / MEV:.3g}",
+        waiting=within and not passed,
+    )
