@@ -64,7 +64,8 @@ class Seed(Section):
     n_frames: int = Field(
         20,
         ge=0,
-        description="rattled (and strained) copies in all, beside the structures themselves",
+        description="rattled (and strained) copies in all, beside the structures themselves; dealt "
+        "out in turn over the structures and each composition that defects make of them",
     )
     rattle_std: list[float] = Field(
         [0.03, 0.06], min_length=1, description="Å; standard deviations, used in turn"
