@@ -37,6 +37,7 @@ WALKER = "walker"  # number of the walker that visited the frame
 GROUP = "group"  # walker group, e.g. "500K"
 MD_STEP = "md_step"
 STRATUM = "stratum"  # structure of origin: what the frame is a copy, a defect or an MD frame of
+EXAM = "exam"  # whether the frame is of a walk of the final exam
 GENERATION = "generation"  # in which the frame was selected
 LABEL_STATUS = "label_status"  # a LabelStatus
 LABEL_REASON = "label_reason"  # not there for converged labels
