@@ -24,8 +24,9 @@ def register(app: typer.Typer) -> None:
         from mace_core.explore.run import explore as run
         from mace_core.storage import read_json
 
-        generation = read_json(plan)["generation"]
-        run(load_settings(plan), generation, committee, train, walker, out)
+        frozen = read_json(plan)
+        settings, exam = load_settings(plan), frozen.get("exam")
+        run(settings, frozen["generation"], committee, train, walker, out, exam=exam)
 
     @app.command()
     def select(

@@ -20,6 +20,7 @@ rule select_frames:
         plan=ancient(f"{GEN}/plan.json"),
         committee=f"{GEN}/train/committee.json",
         train=f"{GEN}/dataset/train.extxyz",
+        dataset=f"{GEN}/dataset/dataset.json",
         walkers=walkers,
     output:
         frames=f"{GEN}/select/frames.extxyz",
