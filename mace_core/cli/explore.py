@@ -43,8 +43,10 @@ def register(app: typer.Typer) -> None:
         from mace_core.select.run import select as run
         from mace_core.storage import read_json
 
-        generation = read_json(plan)["generation"]
-        content = run(load_settings(plan), generation, committee, train, walkers, out)
+        frozen = read_json(plan)
+        settings, exam = load_settings(plan), frozen.get("exam")
+        generation = frozen["generation"]
+        content = run(settings, generation, committee, train, walkers, out, exam=exam)
         print(f"gen {generation} · {content['message']}")
         if not content["candidates"]:
             print(f"maceloop: {content['message']}", file=sys.stderr)
