@@ -81,7 +81,7 @@ class WalkerEnd(StrEnum):
     TEMPERATURE = "temperature_runaway"
     ENERGY = "energy_runaway"
     NOT_A_NUMBER = "not_a_number"
-    NOT_STARTED = "not_started"  # no training frame of its stratum to start from
+    NOT_STARTED = "not_started"  # no labelled frame of its stratum to start from
 
 
 #: Ends that say that the potential is wrong there, not only unsure.

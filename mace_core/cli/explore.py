@@ -18,6 +18,10 @@ def register(app: typer.Typer) -> None:
         train: Train,
         walker: Annotated[int, typer.Option(help="number of the walker, from 0")],
         out: Annotated[Path, typer.Option(help="extxyz to write; its JSON lies beside it")],
+        valid: Annotated[
+            Path | None,
+            typer.Option(help="frames held out of training: starts in strata without others"),
+        ] = None,
     ) -> None:
         """Langevin MD of one walker, until it is done, unsure, or wrong."""
         from mace_core.config import load_settings
@@ -26,7 +30,8 @@ def register(app: typer.Typer) -> None:
 
         frozen = read_json(plan)
         settings, exam = load_settings(plan), frozen.get("exam")
-        run(settings, frozen["generation"], committee, train, walker, out, exam=exam)
+        g = frozen["generation"]
+        run(settings, g, committee, train, walker, out, exam=exam, valid=valid)
 
     @app.command()
     def select(

@@ -30,6 +30,7 @@ def explore(
     out: str | Path,
     calculator: Calculator | None = None,
     exam: dict[str, Any] | None = None,
+    valid: str | Path | None = None,
 ) -> dict:
     """Run one walker; write its frames to ``out`` and how it ended beside it as JSON.
 
@@ -46,6 +47,7 @@ def explore(
         out: extxyz file to write.
         calculator: instead of the committee's, for tests.
         exam: the plan's ``exam``; None where the generation holds none.
+        valid: the frames held out of training, extxyz: to start from in strata without others.
 
     Returns:
         The content of ``walker_{w}.json``.
@@ -66,7 +68,8 @@ def explore(
     if exam and in_exam:
         settings = settings.model_copy(update={"steps": exam["steps"]})
     training = read_frames(train)
-    starts = start_frames(training, settings.min_distance_factor, max(temperatures))
+    held_out = [] if valid is None else read_frames(valid)
+    starts = start_frames(training, settings.min_distance_factor, max(temperatures), held_out)
     strata = dealt_strata(starts, settings.walkers, len(temperatures), examined, generation)
     stratum = strata[walker]
     about = {
@@ -151,7 +154,7 @@ def _summary(result: Walk, settings: Explore, start: str, out: str) -> dict:
 def _not_started(stratum: str, settings: Explore, out: str) -> dict:
     return {
         "end": str(WalkerEnd.NOT_STARTED),
-        "reason": f"no training frame of {stratum} to start from",
+        "reason": f"no labelled frame of {stratum} to start from",
         "steps_done": 0,
         "steps_asked": settings.steps,
         "time_fs": 0.0,

@@ -13,9 +13,15 @@ from mace_core.strata import composition, stratum_of
 
 
 def start_frames(
-    training: Sequence[Atoms], min_distance_factor: float, temperature: float
+    training: Sequence[Atoms],
+    min_distance_factor: float,
+    temperature: float,
+    held_out: Sequence[Atoms] = (),
 ) -> dict[str, list[Atoms]]:
-    """The training frames that MD can start from, by stratum: canonical, each once, no labels.
+    """The frames that MD can start from, by stratum: canonical, each once, without labels.
+
+    They are training frames; held-out ones where a stratum has no others (one that consists of a
+    single frame may be held out).
 
     Frames of a single atom have nothing to explore; frames with a close contact would end a walk
     before its first step and say nothing of the potential. A frame far above the lowest known one
@@ -28,6 +34,7 @@ def start_frames(
         min_distance_factor: close contact, in sums of covalent radii.
         temperature: K, of the hottest walker: up to 3 N kT, twice the mean potential energy of a
             harmonic system, is not far.
+        held_out: the frames held out of training.
 
     Returns:
         Frames by the name of their stratum, names sorted; only strata that have one.
@@ -35,14 +42,29 @@ def start_frames(
     Raises:
         UserError: there is none.
     """
+    starts = {
+        **_by_stratum(held_out, min_distance_factor, temperature),
+        **_by_stratum(training, min_distance_factor, temperature),
+    }
+    if not starts:
+        raise UserError(
+            "no training frame to start MD from: it needs two atoms or more and no close contact",
+            mend="add structures; for a crystal of one atom set seed.supercell",
+        )
+    return dict(sorted(starts.items()))
+
+
+def _by_stratum(
+    frames: Sequence[Atoms], min_distance_factor: float, temperature: float
+) -> dict[str, list[Atoms]]:
     lowest: dict[tuple, float] = {}
-    for atoms in training:
+    for atoms in frames:
         if REF_ENERGY in atoms.info:
             key, energy = _like(atoms), float(atoms.info[REF_ENERGY])
             lowest[key] = min(energy, lowest.get(key, energy))
     near: dict[str, dict[str, Atoms]] = defaultdict(dict)
     far: dict[str, dict[str, Atoms]] = defaultdict(dict)
-    for atoms in training:
+    for atoms in frames:
         if len(atoms) < 2 or atoms.info.get(CONFIG_TYPE) == ISOLATED_ATOM:
             continue
         if close_contact(atoms, min_distance_factor):
@@ -61,12 +83,7 @@ def start_frames(
             float(atoms.info[REF_ENERGY]) > lowest[_like(atoms)] + thermal
         )
         (far if is_far else near)[stratum_of(atoms)].setdefault(bare.info[FRAME_ID], bare)
-    if not near and not far:
-        raise UserError(
-            "no training frame to start MD from: it needs two atoms or more and no close contact",
-            mend="add structures; for a crystal of one atom set seed.supercell",
-        )
-    return {name: list((near.get(name) or far[name]).values()) for name in sorted({*near, *far})}
+    return {name: list((near.get(name) or far[name]).values()) for name in {*near, *far}}
 
 
 def lowest_energy(training: Sequence[Atoms], start: Atoms) -> float | None:

@@ -148,10 +148,27 @@ def test_the_final_exam_is_one_long_hot_walk_in_each_stratum(isomers, capsys):
 def test_a_stratum_without_a_frame_to_start_from_is_said_and_the_rest_goes_on(isomers, capsys):
     record, frames = walks(isomers, config(walkers=2), 3, exam=EXAM)[2]
     assert (record["stratum"], record["end"], frames) == ("gone.cif", "not_started", [])
-    assert record["reason"] == "no training frame of gone.cif to start from"
+    assert record["reason"] == "no labelled frame of gone.cif to start from"
     assert (record["steps_done"], record["steps_asked"], record["n_frames"]) == (0, 100, 0)
     assert record["start_frame"] is record["max_uncertainty"] is None
-    assert "not_started: no training frame of gone.cif" in capsys.readouterr().out
+    assert "not_started: no labelled frame of gone.cif" in capsys.readouterr().out
+
+
+def test_a_stratum_whose_only_frame_is_held_out_starts_there(isomers, tmp_path):
+    """Five structures without copies: one of them is all that is held out."""
+    (water,) = copies(molecule("H2O"), 1, -50.0, stratum="water.xyz")
+    held = [water, *copies(HCN, 1, -100.0, stratum="hcn.xyz")]
+    write_frames(tmp_path / "valid.extxyz", held)
+    found = walks(isomers, config(walkers=6), 6, valid=tmp_path / "valid.extxyz")
+    records = [record for record, _ in found]
+    assert Counter(r["stratum"] for r in records) == dict.fromkeys(
+        ["hcn.xyz", "hnc.xyz", "water.xyz"], 2
+    )
+    trained = {f.info["frame_id"] for f in read_frames(isomers)}
+    for record in records:  # from training frames wherever there are some
+        at_home = record["stratum"] == "water.xyz"
+        assert (record["start_frame"] in trained) != at_home
+        assert not at_home or record["start_frame"] == water.info["frame_id"]
 
 
 def test_walkers_beyond_the_plans_are_refused(isomers):
