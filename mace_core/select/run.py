@@ -229,13 +229,23 @@ def _message(config: Config, visited: Sequence[Visited], audit: Audit, picked: P
     sane = [v for v in visited if v.sane]
     parts = [
         f"{len(picked.frames)} picked of {picked.candidates} candidates, "
-        f"{len(audit.frames)} audit frames; {len(visited)} visited, {len(sane)} sane"
+        f"{len(audit.frames)} audit frames{_by_stratum(audit)}; {len(visited)} visited, "
+        f"{len(sane)} sane"
     ]
     if not picked.candidates:
         parts.append(_no_candidates(config, sane))
     if audit.message:
         parts.append(audit.message)
     return "; ".join(parts)
+
+
+def _by_stratum(audit: Audit) -> str:
+    """Which strata were audited, and which were not even walked, where there are several."""
+    if len(audit.strata) < 2:
+        return ""
+    said = [f"{row['drawn']} of {name}" for name, row in audit.strata.items() if row["walkers"]]
+    idle = [name for name, row in audit.strata.items() if not row["walkers"]]
+    return f" ({', '.join([*said, *(['not walked: ' + ', '.join(idle)] if idle else [])])})"
 
 
 def _no_candidates(config: Config, sane: Sequence[Visited]) -> str:

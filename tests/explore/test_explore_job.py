@@ -183,6 +183,7 @@ def test_walks_start_near_the_lowest_known_energy_of_the_same_atoms():
     )
     other = frame(0, 5.0, "NH3")  # other atoms have an energy scale of their own
     isomer = frame(0.03, -10 + 9 * thermal, stratum="isomer")  # and so has another stratum
-    starts = start_frames([hot, warm, other, low, isomer], 0.6, 300)
+    hot_isomer = frame(0.04, -10 + 10.1 * thermal, stratum="isomer")
+    starts = start_frames([hot, warm, other, low, hot_isomer, isomer], 0.6, 300)
     assert first_z(starts["water"]) == pytest.approx(first_z([warm, other, low]), abs=1e-6)
     assert first_z(starts["isomer"]) == pytest.approx(first_z([isomer]), abs=1e-6)

@@ -99,11 +99,11 @@ def test_strata_take_turns_with_the_generations(n, n_strata):
 
 
 def test_where_strata_are_walked_in_turn_none_is_left_out_for_good():
-    names = [f"s{k}" for k in range(6)]
+    names = [f"s{k}" for k in range(4)]
     totals = Counter()
-    for g in range(1, 31):  # four of six are walked, and two of these audited
-        walked = [names[(4 * g + k) % 6] for k in range(4)]
-        audit = drawn({name: [9] for name in walked}, 2, g, names, seed=g)
+    for g in range(1, 41):  # two of four are walked, and one of these audited
+        walked = sorted(names[(2 * (g - 1) + k) % 4] for k in range(2))
+        audit = drawn({name: [9] for name in walked}, 1, g, names, seed=g)
         assert set(audit.strata) == set(names)
         assert {row["walkers"] for row in audit.strata.values()} == {0, 1}
         totals += counts(audit)
@@ -162,6 +162,9 @@ def test_two_molecules_have_four_of_eight_audit_frames_each(two_molecules, seed)
             f"audit of {f.info['stratum']}: drawn at random from 30 visited frames"
         )
     assert all(f.info["stratum"] for f in of_role(frames, "picked"))
+    assert (
+        "8 audit frames (4 of acid.xyz, 4 of amide.xyz, not walked: x.xyz);" in content["message"]
+    )
     table = read_table(c.out.parent / "candidates")
     assert set(table.stratum) == {"acid.xyz", "amide.xyz"}
     assert "exam" not in {key for f in frames for key in f.info}
