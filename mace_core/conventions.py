@@ -37,7 +37,7 @@ WALKER = "walker"  # number of the walker that visited the frame
 GROUP = "group"  # walker group, e.g. "500K"
 MD_STEP = "md_step"
 STRATUM = "stratum"  # structure of origin: what the frame is a copy, a defect or an MD frame of
-EXAM = "exam"  # whether the frame is of a walk of the final exam
+EXAM = "exam"  # visited by a walk of the final exam; on selected frames: audited for it
 GENERATION = "generation"  # in which the frame was selected
 LABEL_STATUS = "label_status"  # a LabelStatus
 LABEL_REASON = "label_reason"  # not there for converged labels
@@ -55,7 +55,7 @@ class FrameRole(StrEnum):
 
     SEED = "seed"  # generation 0
     PICKED = "picked"  # by uncertainty (or at random, with strategy: random)
-    AUDIT = "audit"  # a plain random draw from where the MD went: measures the error
+    AUDIT = "audit"  # a random draw, within strata, from where the MD went: measures the error
     ISOLATED = "isolated"  # a free atom: its energy is an E0
 
 

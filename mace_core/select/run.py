@@ -270,7 +270,7 @@ def _selected(v: Visited, role: FrameRole, generation: int, why: str) -> Atoms:
     frame.info.update(
         {ROLE: str(role), WHY_PICKED: why, GENERATION: generation, STRATUM: v.stratum}
     )
-    if v.exam:
+    if v.exam and role == FrameRole.AUDIT:
         frame.info[EXAM] = True
     return frame
 

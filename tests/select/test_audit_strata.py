@@ -210,6 +210,8 @@ def test_the_exam_draws_one_frame_of_each_part_of_its_walks_and_the_audit_none(e
         steps += Counter(own)
         assert all(f.info["group"] == "300K" and f.info["walker"] in (2, 3) for f in exam)
     assert len(steps) > 30  # at random within the parts
+    # Frames that exam walks visited may be picked, and are of no exam then.
+    assert not any("exam" in f.info for f in of_role(frames, "picked"))
     assert exam[0].info["why_picked"].startswith("final exam of a:")
     assert content["exam"] == {
         "a": {"asked": 4, "drawn": 4},
