@@ -252,8 +252,14 @@ def generations_table(generations: list[Generation]) -> pd.DataFrame:
 
 
 def walkers_table(generations: list[Generation]) -> pd.DataFrame:
-    """How each walker ended: one row a walker, the keys of walker_{w}.json as columns."""
-    rows = [{"generation": gen.g, **walker} for gen in generations for walker in gen.walkers]
+    """How each walker ended: one row a walker, the keys of walker_{w}.json as columns.
+
+    Walkers of earlier versions have no stratum, and were in no exam.
+    """
+    unsaid = {"stratum": None, "exam": False}
+    rows = [
+        {"generation": gen.g, **unsaid, **walker} for gen in generations for walker in gen.walkers
+    ]
     return pd.DataFrame(rows, columns=None if rows else ["generation", "walker", "group", "end"])
 
 

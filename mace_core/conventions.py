@@ -37,6 +37,7 @@ WALKER = "walker"  # number of the walker that visited the frame
 GROUP = "group"  # walker group, e.g. "500K"
 MD_STEP = "md_step"
 STRATUM = "stratum"  # structure of origin: what the frame is a copy, a defect or an MD frame of
+EXAM = "exam"  # visited by a walk of the final exam; on selected frames: audited for it
 GENERATION = "generation"  # in which the frame was selected
 LABEL_STATUS = "label_status"  # a LabelStatus
 LABEL_REASON = "label_reason"  # not there for converged labels
@@ -54,7 +55,7 @@ class FrameRole(StrEnum):
 
     SEED = "seed"  # generation 0
     PICKED = "picked"  # by uncertainty (or at random, with strategy: random)
-    AUDIT = "audit"  # a plain random draw from where the MD went: measures the error
+    AUDIT = "audit"  # a random draw, within strata, from where the MD went: measures the error
     ISOLATED = "isolated"  # a free atom: its energy is an E0
 
 
@@ -80,6 +81,7 @@ class WalkerEnd(StrEnum):
     TEMPERATURE = "temperature_runaway"
     ENERGY = "energy_runaway"
     NOT_A_NUMBER = "not_a_number"
+    NOT_STARTED = "not_started"  # no labelled frame of its stratum to start from
 
 
 #: Ends that say that the potential is wrong there, not only unsure.

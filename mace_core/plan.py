@@ -49,21 +49,46 @@ def read_plan(path: str | Path) -> dict[str, Any]:
 def sizes(config: Config, layout: Layout, g: int) -> dict[str, int]:
     """How many members, walkers and label batches generation ``g`` has.
 
-    From its plan when it has one, from the configuration else. Generation 0 trains and explores
-    nothing.
+    From its plan when it has one, else as its plan will have them by the configuration: the
+    workflow asks before the plan is made. Generation 0 trains and explores nothing.
     """
     if layout.plan(g).is_file():
         return read_plan(layout.plan(g))["sizes"]
-    return _configured_sizes(config, g)
+    exam = None
+    if g > 1 and config.stop.exam_length and layout.assess(g - 1).is_file():
+        exam = _exam(config, layout, g, decision_after(config, layout, g - 1))
+    return _configured_sizes(config, g, exam)
 
 
-def _configured_sizes(config: Config, g: int) -> dict[str, int]:
+def _configured_sizes(config: Config, g: int, exam: dict[str, Any] | None) -> dict[str, int]:
     if g == 0:
         return {"members": 0, "walkers": 0, "label_batches": _seed_batches(config)}
+    examined = len(exam["strata"]) if exam else 0
+    frames = config.select.max_frames + config.select.audit_frames
+    frames += examined * (exam["frames"] if exam else 0)
     return {
         "members": config.train.members,
-        "walkers": config.explore.walkers,
-        "label_batches": config.n_label_batches,
+        "walkers": config.explore.walkers + examined,
+        "label_batches": -(-frames // config.label.batch_size),
+    }
+
+
+def _exam(config: Config, layout: Layout, g: int, decision: Decision) -> dict[str, Any] | None:
+    """The final exam of generation ``g``, where the decision before it says that it may be the end.
+
+    One walk in each stratum of the training set before: the strata that were asked for. A training
+    set of an earlier version does not say them; then the next generation holds the exam.
+    """
+    if g < 2 or not decision.exam or not config.stop.exam_length:
+        return None
+    dataset = layout.dataset(g - 1) / "dataset.json"
+    strata = sorted(read_json(dataset).get("strata", ())) if dataset.is_file() else []
+    if not strata:
+        return None
+    return {
+        "strata": strata,
+        "steps": config.stop.exam_length * config.explore.steps,
+        "frames": config.stop.exam_frames,
     }
 
 
@@ -159,6 +184,7 @@ def write_plan(config: Config, g: int, out: str | Path) -> tuple[dict[str, Any],
     if plan is not None:
         return plan, False
     previous: dict[str, Any] = {}
+    exam = None
     if g:
         if g - 1 not in layout.assessed_generations():
             raise UserError(
@@ -176,12 +202,14 @@ def write_plan(config: Config, g: int, out: str | Path) -> tuple[dict[str, Any],
             )
         check_theory(config, layout, g)
         previous = read_json(layout.assess(g - 1))
+        exam = _exam(config, layout, g, decision)
     plan = {
         "format": PLAN_FORMAT,
         "campaign": config.campaign.name,
         "generation": g,
         "config": config.model_dump(mode="json"),
-        "sizes": _configured_sizes(config, g),
+        "sizes": _configured_sizes(config, g, exam),
+        "exam": exam,
         "theory": theory_id(config.labeller),
         "labelled": labelled_files(config),
         "calibration": previous.get("calibration") if g > 1 else None,

@@ -99,7 +99,7 @@ def assess_generation(
             )
         content = read_json(committee_path)
         members = committee or load_committee(content, config)
-        result |= _tested(config, layout, g, merged, content, members, Path(select_path))
+        result |= _tested(plan, config, layout, merged, content, members, Path(select_path))
     result["labels"] = label_counts(
         merged, before[-1]["labels"] if before else {}, len(result["quarantine"])
     )
@@ -115,16 +115,16 @@ def assess_generation(
 
 
 def _tested(
+    plan: dict[str, Any],
     config: Config,
     layout: Layout,
-    g: int,
     merged: dict[str, Any],
     content: dict[str, Any],
     committee: Any,
     select_path: Path,
 ) -> dict[str, Any]:
     """What needs models: errors, coverage, calibration for the next generation, walkers."""
-    calibration, notes = content["calibration"], []
+    g, calibration, notes = plan["generation"], content["calibration"], []
     trained = _trained(layout, g)
     store = LabelStore(config.campaign.label_store, config.labeller)
     fresh, said = unseen(
@@ -165,7 +165,7 @@ def _tested(
         "dataset": {key: dataset[key] for key in ("n_train", "n_valid", "sha256", "elements")},
         "calibration": following or calibration,
         "measured_coverage": measured_coverage(scored["audit"], calibration),
-        "walkers": _walkers(layout, g, config),
+        "walkers": _walkers(layout, g, plan["sizes"]["walkers"]),
         "selection": {key: selection[key] for key in ("candidates", "picked", "audit")},
         "notes": notes,
     }
@@ -225,15 +225,16 @@ def _trained(layout: Layout, g: int) -> set[str]:
     }
 
 
-def _walkers(layout: Layout, g: int, config: Config) -> dict[str, Any]:
-    paths = [layout.walker(g, w).with_suffix(".json") for w in range(config.explore.walkers)]
+def _walkers(layout: Layout, g: int, n: int) -> dict[str, Any]:
+    paths = [layout.walker(g, w).with_suffix(".json") for w in range(n)]
     told = [read_json(path) for path in paths]
     ends = Counter(walker["end"] for walker in told)
     unstable = sum(WalkerEnd(walker["end"]) in UNSTABLE_ENDS for walker in told)
+    walked = len(told) - ends[WalkerEnd.NOT_STARTED]
     return {
         "n": len(told),
         "ends": dict(sorted(ends.items())),
-        "stable_fraction": 1 - unstable / len(told),
+        "stable_fraction": 1 - unstable / walked,
         "time_fs": sum(walker["time_fs"] for walker in told),
         "groups": sorted({walker["group"] for walker in told}),
     }

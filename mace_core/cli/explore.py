@@ -18,14 +18,20 @@ def register(app: typer.Typer) -> None:
         train: Train,
         walker: Annotated[int, typer.Option(help="number of the walker, from 0")],
         out: Annotated[Path, typer.Option(help="extxyz to write; its JSON lies beside it")],
+        valid: Annotated[
+            Path | None,
+            typer.Option(help="frames held out of training: starts in strata without others"),
+        ] = None,
     ) -> None:
         """Langevin MD of one walker, until it is done, unsure, or wrong."""
         from mace_core.config import load_settings
         from mace_core.explore.run import explore as run
         from mace_core.storage import read_json
 
-        generation = read_json(plan)["generation"]
-        run(load_settings(plan), generation, committee, train, walker, out)
+        frozen = read_json(plan)
+        settings, exam = load_settings(plan), frozen.get("exam")
+        g = frozen["generation"]
+        run(settings, g, committee, train, walker, out, exam=exam, valid=valid)
 
     @app.command()
     def select(
@@ -42,8 +48,10 @@ def register(app: typer.Typer) -> None:
         from mace_core.select.run import select as run
         from mace_core.storage import read_json
 
-        generation = read_json(plan)["generation"]
-        content = run(load_settings(plan), generation, committee, train, walkers, out)
+        frozen = read_json(plan)
+        settings, exam = load_settings(plan), frozen.get("exam")
+        generation = frozen["generation"]
+        content = run(settings, generation, committee, train, walkers, out, exam=exam)
         print(f"gen {generation} · {content['message']}")
         if not content["candidates"]:
             print(f"maceloop: {content['message']}", file=sys.stderr)

@@ -64,7 +64,8 @@ class Seed(Section):
     n_frames: int = Field(
         20,
         ge=0,
-        description="rattled (and strained) copies in all, beside the structures themselves",
+        description="rattled (and strained) copies in all, beside the structures themselves; dealt "
+        "out in turn over the structures and each composition that defects make of them",
     )
     rattle_std: list[float] = Field(
         [0.03, 0.06], min_length=1, description="Å; standard deviations, used in turn"
@@ -374,7 +375,10 @@ class Select(Section):
     )
     max_frames: int = Field(20, ge=0, description="picked in a generation, at most")
     audit_frames: int = Field(
-        8, ge=1, description="drawn at random from where the MD went: they measure the error"
+        8,
+        ge=1,
+        description="drawn at random from where the MD went, as many of each stratum: they measure "
+        "the error",
     )
     window: tuple[float, float] = Field(
         (50.0, 3000.0), description="meV/Å; calibrated uncertainty worth a label: [lower, upper]"

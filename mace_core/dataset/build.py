@@ -11,6 +11,7 @@ from mace_core.assess.outliers import doubts
 from mace_core.config.campaign import parse_config
 from mace_core.conventions import FRAME_ID
 from mace_core.dataset.labels import SOURCE, Label, campaign_labels, user_labels
+from mace_core.dataset.strata import strata_of_rows
 from mace_core.errors import UserError
 from mace_core.frames import dataset_hash, write_frames
 from mace_core.neighbours import neighbours
@@ -27,6 +28,7 @@ LEDGER = (
     "status",
     "reason",
     "source",
+    "stratum",
     "split",
     "energy_per_atom",
     "max_force",
@@ -65,7 +67,8 @@ def build_dataset(
     config = parse_config(plan["config"], where=str(plan_file))
     merged = _read_merged(merged_files, plan["generation"])
     doubted = doubts(_assessments(assess_files, merged))
-    labels = campaign_labels(plan, config, merged, doubted) + user_labels(plan, config)
+    labels, origins = campaign_labels(plan, config, merged, doubted)
+    labels += user_labels(plan, config, origins)
     labels.sort(key=lambda label: (label.row["generation"], label.row[FRAME_ID], label.arrival))
 
     repeats = _repeats(labels)
@@ -106,6 +109,7 @@ def build_dataset(
         "elements": [chemical_symbols[z] for z in e0s],
         "mean_neighbours": mean_neighbours(train, config.model.r_max),
         "sources": _count(frame.info[SOURCE] for frame in both),
+        "strata": strata_of_rows(label.row for label in labels),
     }
     out = Path(out)
     write_frames(out / "train.extxyz", train)

@@ -17,10 +17,12 @@ from mace_core.conventions import (
     REF_ENERGY,
     REF_FORCES,
     ROLE,
+    STRATUM,
     WALKER,
     FrameRole,
     LabelStatus,
 )
+from mace_core.dataset.strata import Origins, add_origin, stratum_of_entry, stratum_of_users
 from mace_core.errors import UserError
 from mace_core.label.store import LabelStore, Record
 from mace_core.label.theory import theory_id
@@ -46,8 +48,8 @@ class Label:
 
 def campaign_labels(
     plan: dict, config: Config, merged: list[dict], doubted: dict[str, str]
-) -> list[Label]:
-    """What was labelled in earlier generations.
+) -> tuple[list[Label], Origins]:
+    """What was labelled in earlier generations, and which strata generation 0 has.
 
     Args:
         plan: of the generation.
@@ -64,7 +66,8 @@ def campaign_labels(
             mend="install the engine's version that theory.json in the label store names",
         )
     store = LabelStore(config.campaign.label_store, config.labeller)
-    labels = []
+    labels: list[Label] = []
+    origins: Origins = {}
     for part in merged:
         other_theory = part["theory"] != plan["theory"]
         if other_theory:
@@ -85,8 +88,11 @@ def campaign_labels(
             doubt = doubted.get(entry[FRAME_ID])
             if record and record.converged and doubt and not store.releases.read(entry[FRAME_ID]):
                 record = replace(record, status=str(LabelStatus.QUARANTINED), reason=doubt)
-            labels.append(_campaign_label(entry, record, part["generation"]))
-    return labels
+            label = _campaign_label(entry, record, part["generation"])
+            labels.append(label)
+            if part["generation"] == 0:
+                add_origin(origins, label.row[STRATUM], record)
+    return labels, origins
 
 
 def _campaign_label(entry: dict, record: Record | None, generation: int) -> Label:
@@ -97,6 +103,7 @@ def _campaign_label(entry: dict, record: Record | None, generation: int) -> Labe
         "status": record.status if record else entry["status"],
         "reason": record.reason if record else "labelled at another level of theory",
         "source": f"gen_{generation:02d}",
+        STRATUM: stratum_of_entry(entry, record),
         "split": NONE,
         "energy_per_atom": np.nan,
         "max_force": np.nan,
@@ -115,8 +122,14 @@ def _campaign_label(entry: dict, record: Record | None, generation: int) -> Labe
     return Label(row, ("campaign", generation), frame)
 
 
-def user_labels(plan: dict, config: Config) -> list[Label]:
-    """What the user had labelled already, as it was when the plan was made."""
+def user_labels(plan: dict, config: Config, origins: Origins) -> list[Label]:
+    """What the user had labelled already, as it was when the plan was made.
+
+    Args:
+        plan: of the generation.
+        config: in it.
+        origins: the strata of generation 0.
+    """
     labels = []
     names = _source_names([item["path"] for item in plan["labelled"]])
     for number, item in enumerate(plan["labelled"]):
@@ -132,13 +145,15 @@ def user_labels(plan: dict, config: Config) -> list[Label]:
         keys = (config.data.energy_key, config.data.forces_key, config.data.stress_key)
         frames, isolated = read_labelled(path, *keys)
         for frame in frames + isolated:
+            free_atom = is_isolated_atom(frame)
             row = {
                 FRAME_ID: frame.info[FRAME_ID],
                 "generation": BEFORE,
-                "role": str(FrameRole.ISOLATED if is_isolated_atom(frame) else FrameRole.SEED),
+                "role": str(FrameRole.ISOLATED if free_atom else FrameRole.SEED),
                 "status": str(LabelStatus.CONVERGED),
                 "reason": "",
                 "source": names[number],
+                STRATUM: None if free_atom else stratum_of_users(frame, origins),
                 "split": NONE,
                 "energy_per_atom": np.nan,
                 "max_force": np.nan,
@@ -152,6 +167,9 @@ def user_labels(plan: dict, config: Config) -> list[Label]:
 def _describe(frame: Atoms, row: dict) -> None:
     """Copy between a frame and its row what both carry."""
     frame.info |= {GENERATION: row["generation"], ROLE: row["role"], SOURCE: row["source"]}
+    frame.info.pop(STRATUM, None)
+    if row[STRATUM] is not None:
+        frame.info[STRATUM] = row[STRATUM]
     if REF_ENERGY in frame.info:
         row["energy_per_atom"] = frame.info[REF_ENERGY] / len(frame)
     if REF_FORCES in frame.arrays:

@@ -40,7 +40,7 @@ class Size:
 
     Attributes:
         first: atoms of each frame of generation 0, free atoms (1) included.
-        later: atoms of the frames that walkers bring, one of each kind.
+        later: atoms of the frames that walkers bring, one of each stratum.
         labelled: labelled frames that the user has.
         frozen: frames of the frozen test set.
     """
@@ -89,7 +89,8 @@ def most_generations(config: Config, first: int, budget: int | None = None) -> i
 def best(config: Config, size: Size, cost: LabelCost, steps: Steps, cores: int) -> list[Row]:
     """The cheapest campaign that converges: as early as it can, with audit frames only.
 
-    Trainings stop as early as ``train.patience`` allows, where it is set.
+    Its last generation holds the final exam, where there is one. Trainings stop as early as
+    ``train.patience`` allows, where it is set.
     """
     train = config.train
     epochs = train.max_num_epochs
@@ -99,7 +100,8 @@ def best(config: Config, size: Size, cost: LabelCost, steps: Steps, cores: int) 
         epochs += train.max_num_epochs - train.stage_two_epoch
     n = min(least_generations(config), most_generations(config, len(size.first)))
     labels = config.select.audit_frames
-    return _run(config, size, lambda k: cost(k)[0], steps, cores, n, labels, epochs)
+    examined = config.stop.exam_frames if config.stop.exam_length else 0
+    return _run(config, size, lambda k: cost(k)[0], steps, cores, n, labels, epochs, examined)
 
 
 def worst(
@@ -111,7 +113,10 @@ def worst(
     budget: int | None = None,
     most: int | None = None,
 ) -> list[Row]:
-    """The dearest one: every generation labels all it may, trains and walks to the end."""
+    """The dearest one: every generation labels all it may, trains and walks to the end.
+
+    The final exam's walks are the last generation's.
+    """
     n = most_generations(config, len(size.first), budget) if most is None else most
     return _run(
         config,
@@ -125,7 +130,8 @@ def worst(
     )
 
 
-def _run(config, size, label, steps, cores, n_generations, labels, epochs) -> list[Row]:
+def _run(config, size, label, steps, cores, n_generations, labels, epochs, examined=0) -> list[Row]:
+    """``examined``: labels of each stratum's exam, beside the ``labels`` of every generation."""
     parts = dict.fromkeys(("labels", "training", "MD", "other"), 0.0)
     wall = 0.0
     trained = 0
@@ -151,24 +157,27 @@ def _run(config, size, label, steps, cores, n_generations, labels, epochs) -> li
                 * steps.epoch_frame
                 * ((trained + valid / 3 / config.train.eval_interval) * _replay(config, trained))
             )
-            walking = steps.start + config.explore.steps * steps.md_step
-            jobs = _label_jobs([per_label] * labels, config.n_label_batches, steps)
-            visited = config.explore.walkers * (
-                config.explore.steps // config.explore.save_interval
-            )
+            walked = [config.explore.steps] * config.explore.walkers
+            asked = labels
+            if g == n_generations and config.stop.exam_length:
+                walked += [config.stop.exam_length * config.explore.steps] * len(size.later)
+                asked += examined * len(size.later)
+            walks = [steps.start + n * steps.md_step for n in walked]
+            jobs = _label_jobs([per_label] * asked, config.n_label_batches, steps)
+            visited = sum(n // config.explore.save_interval for n in walked)
             looked_at = trained + visited  # by the first member only
             stages = [
                 ("other", [steps.start_light]),
                 ("other", [steps.start + known * steps.frame]),
                 ("training", [training] * config.train.members),
                 ("other", [steps.start + (valid * steps.md_step if g == 1 else 0.0)]),
-                ("MD", [walking] * config.explore.walkers),
+                ("MD", walks),
                 ("other", [steps.start + looked_at * steps.md_step]),
                 ("labels", jobs),
                 ("other", [steps.start_light]),
-                ("other", [steps.start + (labels + size.frozen) * steps.md_step]),
+                ("other", [steps.start + (asked + size.frozen) * steps.md_step]),
             ]
-            spent += labels
+            spent += asked
         for part, durations in stages:
             wall += makespan(durations, cores)
             parts[part] += sum(durations)

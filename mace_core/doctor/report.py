@@ -67,19 +67,26 @@ def campaign_size(config: Config, frames: Sequence[Atoms]) -> Size:
     """How many frames of how many atoms generation 0 labels, and what comes later."""
     seed, kinds = config.seed, [len(atoms) for atoms in frames]
     first: list[int] = []
+    strata = list(kinds)
     if seed.structures:
-        crystals = [len(atoms) for atoms in frames if atoms.pbc.any()] or kinds
-        copies = seed.n_frames + (seed.md.n_frames if seed.md else 0)
-        first += kinds + [kinds[k % len(kinds)] for k in range(copies)]
-        first += [crystals[k % len(crystals)] - 1 for k in range(seed.vacancies)]
-        first += [crystals[k % len(crystals)] for k in range(len(seed.substitutions))]
+        crystals = [atoms for atoms in frames if atoms.pbc.any()] or list(frames)
+        for b, atoms in enumerate(crystals):
+            n_vacancies = len(range(b, seed.vacancies, len(crystals)))
+            first += [len(atoms) - 1] * n_vacancies
+            strata += [len(atoms) - 1] * min(n_vacancies, len(set(atoms.numbers)))
+        for rule in seed.substitutions:
+            hosts = [len(atoms) for atoms in crystals if rule.element in atoms.symbols]
+            first += hosts
+            strata += hosts
+        first += kinds + [strata[k % len(strata)] for k in range(seed.n_frames)]
+        first += [kinds[k % len(kinds)] for k in range(seed.md.n_frames if seed.md else 0)]
     if config.data.E0s == "isolated":
         elements = {str(symbol) for atoms in frames for symbol in atoms.symbols}
         first += [1] * len(elements | {rule.by for rule in seed.substitutions})
     frozen = config.data.frozen_test
     return Size(
         first=first,
-        later=kinds,
+        later=strata,
         labelled=sum(count_frames(path) for path in config.data.labelled),
         frozen=count_frames(frozen) if frozen else 0,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from ase import Atoms
 
 from mace_core.conventions import (
+    EXAM,
     FRAME_ID,
     GROUP,
     LABEL_COMPUTED,
@@ -19,9 +20,11 @@ from mace_core.conventions import (
     ROLE,
     WALKER,
     WHY_PICKED,
+    FrameRole,
 )
 from mace_core.errors import UserError
 from mace_core.frames import canonical, read_frames
+from mace_core.strata import stratum_of
 
 
 def merge_labels(
@@ -54,6 +57,7 @@ def merge_labels(
     labels = []
     for frame_id, atoms in {atoms.info[FRAME_ID]: atoms for atoms in asked}.items():
         outcome = outcomes[frame_id]
+        free_atom = atoms.info.get(ROLE) == FrameRole.ISOLATED
         labels.append(
             {
                 "frame_id": frame_id,
@@ -62,6 +66,8 @@ def merge_labels(
                 "reason": str(outcome.get(LABEL_REASON, "")),
                 "group": atoms.info.get(GROUP),
                 "walker": atoms.info.get(WALKER),
+                "stratum": None if free_atom else stratum_of(atoms),
+                "exam": bool(atoms.info.get(EXAM, False)),
                 "why_picked": atoms.info.get(WHY_PICKED),
                 "rung": outcome.get(LABEL_RUNG),
                 "wall_seconds": float(outcome[LABEL_SECONDS]),

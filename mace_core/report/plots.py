@@ -171,6 +171,7 @@ _END_COLOURS = {
     WalkerEnd.TEMPERATURE: "#ef4444",
     WalkerEnd.ENERGY: "#b91c1c",
     WalkerEnd.NOT_A_NUMBER: "#7f1d1d",
+    WalkerEnd.NOT_STARTED: "#94a3b8",
 }
 
 

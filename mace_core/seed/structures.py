@@ -1,6 +1,7 @@
 """Reading what a user starts from, in any format that ASE or pymatgen reads."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
@@ -51,6 +52,21 @@ def read_structures(path: str | Path, charge: int = 0, spin: int = 0) -> list[At
         where="seed.structures",
         mend="give a file that ASE or pymatgen reads: xyz, extxyz, cif, POSCAR, json, …",
     )
+
+
+def distinct_names(paths: Sequence[str | Path]) -> list[str]:
+    """File names, with as many of their folders as tell files of one name apart."""
+    parts = [Path(path).parts for path in paths]
+    names = []
+    for own in parts:
+        others = [p for p in parts if p != own]
+        n = next(
+            n
+            for n in range(1, len(own) + 1)
+            if n == len(own) or own[-n:] not in [p[-n:] for p in others]
+        )
+        names.append(Path(*own[-n:]).as_posix())
+    return names
 
 
 def _read_ase(path: Path) -> list[Atoms]:

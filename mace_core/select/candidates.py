@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from mace_core.conventions import (
+    EXAM,
     FRAME_ID,
     GROUP,
     MACE_FORCES_STD,
@@ -19,6 +20,7 @@ from mace_core.conventions import (
 from mace_core.errors import UserError
 from mace_core.frames import canonical, read_frames
 from mace_core.storage import read_json
+from mace_core.strata import stratum_of
 
 
 @dataclass(eq=False)
@@ -33,6 +35,8 @@ class Visited:
     regular: bool  # kept because save_interval was due, whatever the committee said
     sane: bool  # no sanity check ended the walk here
     known: bool  # in the training set, or met before in this selection
+    stratum: str = ""  # of the walk's start
+    exam: bool = False  # visited by a walk of the final exam
 
     @property
     def frame_id(self) -> str:
@@ -75,6 +79,8 @@ def read_walkers(
                     regular=step > 0 and step % save_interval == 0,
                     sane=end not in UNSTABLE_ENDS and bool(np.isfinite(uncertainty)),
                     known=frame.info[FRAME_ID] in seen,
+                    stratum=stratum_of(frame),
+                    exam=bool(frame.info.get(EXAM, False)),
                 )
             )
             seen.add(frame.info[FRAME_ID])

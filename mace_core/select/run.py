@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from mace_core.committee_file import read_committee
 from mace_core.config.campaign import Config
 from mace_core.conventions import (
     CHARGE,
+    EXAM,
     FRAME_ID,
     GENERATION,
     GROUP,
@@ -22,15 +24,17 @@ from mace_core.conventions import (
     MEV,
     ROLE,
     SPIN,
+    STRATUM,
     WALKER,
     WHY_PICKED,
     FrameRole,
 )
 from mace_core.frames import canonical, read_frames, write_frames
-from mace_core.select.audit import Audit, draw_audit
+from mace_core.select.audit import Audit, draw_audit, draw_exam
 from mace_core.select.candidates import Visited, read_ends, read_walkers
 from mace_core.select.pick import Describe, Picked, in_window, pick_random, pick_uncertain
-from mace_core.storage import derived_seed, write_json
+from mace_core.storage import derived_seed, read_json, write_json
+from mace_core.strata import stratum_of
 from mace_core.tables import write_table
 
 #: What a selected frame keeps of what its walker wrote.
@@ -46,19 +50,22 @@ def select(
     walkers: Sequence[str | Path],
     out: str | Path,
     describe: Describe | None = None,
+    exam: dict[str, Any] | None = None,
 ) -> dict:
     """Choose the frames to label; write them, ``candidates.parquet``/``.csv`` and ``select.json``.
 
     The audit is drawn first and from all sane frames, so that it does not depend on what is picked.
+    The frames of the final exam, where there is one, are audit frames too.
 
     Args:
         config: the generation's, frozen.
         generation: its number.
         committee: committee.json.
-        train: the training set, extxyz.
+        train: the training set, extxyz; dataset.json beside it says which strata there are.
         walkers: the walkers' extxyz files; each has its JSON beside it.
         out: extxyz file to write; it may hold no frames.
         describe: descriptors instead of the committee's, for tests.
+        exam: the plan's ``exam``; None where the generation holds none.
 
     Returns:
         The content of ``select.json``.
@@ -75,23 +82,35 @@ def select(
         config.explore.save_interval,
         {atoms.info[FRAME_ID] for atoms in training},
     )
-    audit = draw_audit(visited, config.select.audit_frames, _rng(config, generation, "audit"))
-    audited = {id(v) for v in audit.frames}
+    audit = draw_audit(
+        visited,
+        config.select.audit_frames,
+        _rng(config, generation, "audit"),
+        generation,
+        _strata(train, training),
+        ends,
+    )
+    examined, exam_strata, exam_message = draw_exam(visited, exam, _rng(config, generation, "exam"))
+    asked_for = [*audit.frames, *examined]
+    audited = {id(v) for v in asked_for}
     pool = [v for v in visited if v.usable and id(v) not in audited]
     if config.select.strategy == "random":
         picked = pick_random(pool, config.select, _rng(config, generation, "random"))
     else:
         picked = pick_uncertain(
             pool,
-            audit.frames,
+            asked_for,
             training,
             config.select,
             describe or committee_descriptors(config, models.members),
         )
-    message = _message(config, visited, audit, picked)
+    message = "; ".join(
+        part for part in (_message(config, visited, audit, picked), exam_message) if part
+    )
     frames = [
-        _selected(v, FrameRole.AUDIT, generation, _why_audit(audit)) for v in audit.frames
-    ] + [_selected(v, FrameRole.PICKED, generation, why) for v, why in picked.frames]
+        *(_selected(v, FrameRole.AUDIT, generation, _why_audit(audit, v)) for v in asked_for),
+        *(_selected(v, FrameRole.PICKED, generation, why) for v, why in picked.frames),
+    ]
     content = {
         "generation": generation,
         "strategy": config.select.strategy,
@@ -102,11 +121,14 @@ def select(
         "audit": len(audit.frames),
         "audit_pool": audit.pool,
         "audit_source": audit.source,
+        "audit_asked": config.select.audit_frames,
+        "audit_strata": audit.strata,
+        "exam": exam_strata,
         "walkers": ends,
         "message": message,
     }
     folder = Path(out).parent
-    write_table(candidates_table(config, visited, audit, picked), folder / "candidates")
+    write_table(candidates_table(config, visited, asked_for, picked), folder / "candidates")
     write_frames(out, frames)
     write_json(folder / "select.json", content)
     return content
@@ -125,10 +147,10 @@ def committee_descriptors(config: Config, members: Sequence[str]) -> Describe:
 
 
 def candidates_table(
-    config: Config, visited: Sequence[Visited], audit: Audit, picked: Picked
+    config: Config, visited: Sequence[Visited], audit: Sequence[Visited], picked: Picked
 ) -> pd.DataFrame:
     """One row for each visited frame: what became of it, and why not where not."""
-    audited = {id(v) for v in audit.frames}
+    audited = {id(v) for v in audit}
     chosen = {id(v) for v, _ in picked.frames}
     rows = []
     for v in visited:
@@ -142,6 +164,7 @@ def candidates_table(
                 "frame_id": v.frame_id,
                 "walker": v.walker,
                 "group": v.group,
+                "stratum": v.stratum,
                 "md_step": v.md_step,
                 "uncertainty": v.uncertainty,
                 "in_window": window,
@@ -155,6 +178,7 @@ def candidates_table(
         "frame_id": "str",
         "walker": "int64",
         "group": "str",
+        "stratum": "str",
         "md_step": "int64",
         "uncertainty": "float64",
         "in_window": "bool",
@@ -185,23 +209,43 @@ def _why_not(config: Config, v: Visited, window: bool, duplicate: str | None) ->
     return f"the budget of {config.select.max_frames} went to others"
 
 
-def _why_audit(audit: Audit) -> str:
+def _strata(train: str | Path, training: Sequence[Atoms]) -> set[str]:
+    """Every stratum of the campaign; of a training set of an earlier version those that it has."""
+    dataset = Path(train).with_name("dataset.json")
+    named = read_json(dataset).get("strata") if dataset.is_file() else None
+    return set(named) if named is not None else {stratum_of(atoms) for atoms in training}
+
+
+def _why_audit(audit: Audit, v: Visited) -> str:
+    if v.exam:
+        return f"final exam of {v.stratum}: drawn at random from one part of its long walk"
+    what, n = f"audit of {v.stratum}: drawn at random from", audit.pools[v.stratum]
     if audit.source == "ends":
-        return f"audit: drawn at random from the {audit.pool} frames at which short walks stopped"
-    return f"audit: drawn at random from {audit.pool} visited frames"
+        return f"{what} the {n} frames at which short walks stopped"
+    return f"{what} {n} visited frames"
 
 
 def _message(config: Config, visited: Sequence[Visited], audit: Audit, picked: Picked) -> str:
     sane = [v for v in visited if v.sane]
     parts = [
         f"{len(picked.frames)} picked of {picked.candidates} candidates, "
-        f"{len(audit.frames)} audit frames; {len(visited)} visited, {len(sane)} sane"
+        f"{len(audit.frames)} audit frames{_by_stratum(audit)}; {len(visited)} visited, "
+        f"{len(sane)} sane"
     ]
     if not picked.candidates:
         parts.append(_no_candidates(config, sane))
     if audit.message:
         parts.append(audit.message)
     return "; ".join(parts)
+
+
+def _by_stratum(audit: Audit) -> str:
+    """Which strata were audited, and which were not even walked, where there are several."""
+    if len(audit.strata) < 2:
+        return ""
+    said = [f"{row['drawn']} of {name}" for name, row in audit.strata.items() if row["walkers"]]
+    idle = [name for name, row in audit.strata.items() if not row["walkers"]]
+    return f" ({', '.join([*said, *(['not walked: ' + ', '.join(idle)] if idle else [])])})"
 
 
 def _no_candidates(config: Config, sane: Sequence[Visited]) -> str:
@@ -223,7 +267,11 @@ def _selected(v: Visited, role: FrameRole, generation: int, why: str) -> Atoms:
     for key in KEPT_ARRAYS:
         if key in v.frame.arrays:
             frame.set_array(key, v.frame.arrays[key])
-    frame.info.update({ROLE: str(role), WHY_PICKED: why, GENERATION: generation})
+    frame.info.update(
+        {ROLE: str(role), WHY_PICKED: why, GENERATION: generation, STRATUM: v.stratum}
+    )
+    if v.exam and role == FrameRole.AUDIT:
+        frame.info[EXAM] = True
     return frame
 
 

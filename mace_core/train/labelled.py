@@ -154,6 +154,7 @@ def _kept(key: str) -> bool:
         "group",
         "md_step",
         "why_picked",
+        "stratum",
     )
 
 

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from mace_core.conventions import GENERATION, WALKER
 from mace_core.frames import frame_id
 from mace_core.storage import derived_seed
+from mace_core.strata import stratum_of
 from mace_core.train.duplicates import NearDuplicates
 
 TRAIN, VALID, NONE = "train", "valid", "none"
@@ -41,6 +42,9 @@ def split_frames(
       Two exceptions: a stream whose frames are all near-duplicates has to be split inside; and
       nothing is left out where that would leave nothing to train on.
     - With at least two frames, neither side is empty.
+    - A stratum (:mod:`mace_core.strata`) with two frames or more in a stream has one that trains,
+      unless all of them are near-duplicates of held-out frames, or nothing else is left to hold
+      out.
     - A frame that is held out stays so as blocks are appended to streams, with the same seed and
       fraction and unchanged earlier blocks. A frame that trains stays in training or is left out.
       (Streams of a single frame each are the exception: one of them is held out for the moment.)
@@ -81,6 +85,7 @@ class _Split:
         self.frames, self.ids, self.near = frames, ids, near
         self.valid_fraction, self.seed = valid_fraction, seed
         self.sides = [NONE] * len(frames)
+        self.strata = [stratum_of(atoms) for atoms in frames]
         #: Frames of streams that were split inside one group.
         self.torn = set()
 
@@ -113,6 +118,7 @@ class _Split:
                 for index in group:
                     if self.sides[index] == NONE:
                         self.sides[index] = TRAIN
+            held_out -= self._give_back(free, members)
             for index in block:
                 earlier[self.sides[index]].append(index)
 
@@ -140,6 +146,42 @@ class _Split:
         self.torn |= set(members)
         count = min(round(share), len(block))
         return self._put(sorted(block, key=self.rank)[:count], VALID)
+
+    def _give_back(self, free: list[list[int]], members: list[int]) -> int:
+        """Let each stratum with two frames or more train on one; how many fewer are held out.
+
+        What has no training frame is neither learnt nor walked. Only what this block's draw held
+        out is given back, so that no frame changes sides later; if it was all that is held out,
+        other frames of the block take its place, or it stays where it is.
+        """
+        strata: dict[str, list[int]] = defaultdict(list)
+        for index in members:
+            strata[self.strata[index]].append(index)
+        fewer = 0
+        for stratum, own in sorted(strata.items()):
+            mine = [group for group in free if any(self.strata[k] == stratum for k in group)]
+            if len(own) < 2 or not mine or any(self.sides[k] == TRAIN for k in own):
+                continue
+            group = max(mine, key=lambda group: self.rank(group[0]))
+            if self.torn.issuperset(group):
+                group = [max((k for k in group if k in own), key=self.rank)]
+            if any(self.sides[k] == VALID for k in members if k not in group):
+                instead = []
+            else:
+                spare = [g for g in free if self._can_be_spared(g, strata)]
+                if not spare:
+                    continue
+                instead = min(spare, key=lambda group: (len(group), self.rank(group[0])))
+            self._put(group, TRAIN)
+            fewer += len(group) - self._put(instead, VALID)
+        return fewer
+
+    def _can_be_spared(self, group: list[int], strata: dict[str, list[int]]) -> bool:
+        """Whether a group trains, and every stratum in it has other training frames."""
+        return all(self.sides[k] == TRAIN for k in group) and all(
+            any(self.sides[k] == TRAIN and k not in group for k in strata[self.strata[index]])
+            for index in group
+        )
 
     def _beside(
         self, block: list[int], earlier: dict[str, list[int]]

@@ -261,6 +261,18 @@ def test_the_summary_follows_the_present_configuration():
     assert "BUDGET SPENT, not converged" in text(summarise(layout_of(config), fewer))
 
 
+def test_walks_of_the_final_exam_count_and_one_that_did_not_start_is_neither_stable_nor_not():
+    config = settings()
+    ends = ("completed", "close_contact", "completed", "not_started")
+    plan, committee = two_generations(config, ends=ends)
+    plan["sizes"]["walkers"] = 4  # two, and an exam in two strata
+    walkers = assess(config, 1, plan, committee)["walkers"]
+    assert walkers["n"] == 4
+    assert walkers["ends"] == {"close_contact": 1, "completed": 2, "not_started": 1}
+    assert walkers["stable_fraction"] == pytest.approx(2 / 3)
+    assert "1 not_started" in text(summarise(layout_of(config), config))
+
+
 def test_unstable_ends_are_counted_and_shown():
     config = settings()
     plan, committee = two_generations(config, ends=("close_contact", "uncertain"))

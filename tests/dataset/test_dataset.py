@@ -135,7 +135,7 @@ def test_every_converged_label_trains_or_is_held_out_and_nothing_else(campaign):
 def test_the_ledger_has_every_label(campaign):
     ledger = read_table(campaign.build() / "ledger")
     assert list(ledger.columns) == [
-        *("frame_id", "generation", "role", "status", "reason", "source", "split"),
+        *("frame_id", "generation", "role", "status", "reason", "source", "stratum", "split"),
         *("energy_per_atom", "max_force", "wall_seconds"),
     ]
     assert sorted(ledger.frame_id) == sorted(f.info["frame_id"] for f in campaign.frames)

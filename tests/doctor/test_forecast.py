@@ -32,7 +32,7 @@ def configuration(**sections):
         "explore": {"walkers": 4, "steps": 1000, "save_interval": 10},
         "select": {"max_frames": 20, "audit_frames": 5},
         "label": {"batch_size": 5},
-        "stop": {"streak": 2, "min_audit_frames": 15, "max_labels": 300},
+        "stop": {"streak": 2, "min_audit_frames": 15, "max_labels": 300, "exam_length": 0},
     }
     for name, keys in sections.items():
         values[name] = values.get(name, {}) | keys
@@ -107,6 +107,22 @@ def test_every_cost_counts_once():
     assert core_seconds(free, label_start=1.0)[0] == 4 + 5 * 5
     row = core_seconds(aside=1.0)[1]
     assert row.hours == row.core_hours  # one core does everything in turn
+
+
+def test_the_final_exam_is_one_long_walk_and_its_labels_in_each_stratum():
+    size = Size(first=[9] * 20, later=[9, 9, 9])
+    walking = Steps(*[1.0 if name == "md_step" else 0.0 for name in Steps.__dataclass_fields__])
+    free = LabelCosts({9: 0.0}, "test")
+
+    def last(case, exam_length, cost):
+        stop = {"exam_length": exam_length, "exam_frames": 4}
+        return case(configuration(stop=stop), size, cost, walking, 1)[-1]
+
+    for case, labels in ((best, 3 * 4), (worst, 0)):  # at worst, labels are what the rule reserves
+        without, held = (last(case, n, free) for n in (0, 10))
+        assert held.labels - without.labels == labels
+        assert 3600 * (held.parts["MD"] - without.parts["MD"]) == pytest.approx(3 * 10 * 1000)
+        assert last(case, 10, ONE_SECOND).parts["labels"] * 3600 == pytest.approx(held.labels)
 
 
 def test_more_cores_never_cost_more():

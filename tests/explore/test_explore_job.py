@@ -10,8 +10,9 @@ from walk_fakes import Scripted
 
 from mace_core.config.campaign import parse_config
 from mace_core.errors import UserError
+from mace_core.explore.deal import dealt_frame
 from mace_core.explore.run import explore
-from mace_core.explore.start import lowest_energy, start_frame, start_frames
+from mace_core.explore.start import lowest_energy, start_frames
 from mace_core.frames import canonical, frame_id, read_frames, write_frames
 
 
@@ -112,24 +113,36 @@ def test_starts_are_frames_that_md_can_start_from():
     labelled = molecule("CH4")
     labelled.info |= {"REF_energy": 1.0, "charge": 1, "spin": 1}
     crystal = bulk("Cu", cubic=True)
-    starts = start_frames([atom, clash, labelled, crystal, labelled, bulk("Cu")], 0.6, 300)
-    assert [len(s) for s in starts] == [5, 4]
-    assert set(starts[0].info) == {"charge", "spin", "frame_id"}
-    assert starts[0].info["charge"] == 1
-    assert starts[1].pbc.all() and starts[1].info["frame_id"] == frame_id(crystal)
+    frames = [atom, clash, labelled, crystal, labelled, bulk("Cu")]
+    starts = start_frames(frames, 0.6, 300)
+    assert list(starts) == ["CH4 charge 1 spin 1", "Cu"]
+    (ion,), (copper,) = starts.values()
+    assert set(ion.info) == {"charge", "spin", "frame_id"}
+    assert ion.info["charge"] == 1
+    assert copper.pbc.all() and copper.info["frame_id"] == frame_id(crystal)
     with pytest.raises(UserError, match="no training frame to start"):
         start_frames([atom, clash], 0.6, 300)
 
 
+def alike(n):
+    """Frames of one stratum."""
+    frames = []
+    for k in range(n):
+        atoms = molecule("CH4")
+        atoms.positions[0, 2] += 0.01 * k
+        frames.append(atoms)
+    return start_frames(frames, 0.6, 300)["CH4"]
+
+
 def test_more_walkers_than_frames_share_them_evenly():
-    frames = start_frames([molecule("CH4"), molecule("NH3"), molecule("H2O")], 0.6, 300)
-    starts = [start_frame(frames, 0, 1, w).info["frame_id"] for w in range(6)]
+    frames = alike(3)
+    starts = [dealt_frame(frames, ["CH4"] * 6, w, 0, 1).info["frame_id"] for w in range(6)]
     assert sorted(starts) == sorted([f.info["frame_id"] for f in frames] * 2)
 
 
 def test_every_training_frame_can_be_a_start():
-    frames = start_frames([molecule(n) for n in ("CH4", "NH3", "H2O", "C2H6")], 0.6, 300)
-    firsts = [start_frame(frames, seed, 1, 0).info["frame_id"] for seed in range(400)]
+    frames = alike(4)
+    firsts = [dealt_frame(frames, ["CH4"], 0, seed, 1).info["frame_id"] for seed in range(400)]
     counts = [firsts.count(f.info["frame_id"]) for f in frames]
     assert sum(counts) == 400
     # Each is binomial(400, 1/4): five standard deviations are 43.
@@ -153,11 +166,14 @@ def test_lowest_energy_is_that_of_the_same_atoms():
 
 
 def test_walks_start_near_the_lowest_known_energy_of_the_same_atoms():
-    def frame(x, energy, name="H2O"):
+    def frame(x, energy, name="H2O", stratum="water"):
         atoms = molecule(name)
         atoms.positions[0, 2] += x
-        atoms.info["REF_energy"] = energy
+        atoms.info |= {"REF_energy": energy, "stratum": stratum}
         return atoms
+
+    def first_z(frames):
+        return [atoms.positions[0, 2] for atoms in frames]
 
     thermal = 9 * units.kB * 300  # 3 N kT of three atoms
     low, warm, hot = (
@@ -166,7 +182,8 @@ def test_walks_start_near_the_lowest_known_energy_of_the_same_atoms():
         frame(0.02, -10 + 1.1 * thermal),
     )
     other = frame(0, 5.0, "NH3")  # other atoms have an energy scale of their own
-    starts = start_frames([hot, warm, other, low], 0.6, 300)
-    assert [s.positions[0, 2] for s in starts] == pytest.approx(
-        [a.positions[0, 2] for a in (warm, other, low)], abs=1e-6
-    )
+    isomer = frame(0.03, -10 + 9 * thermal, stratum="isomer")  # and so has another stratum
+    hot_isomer = frame(0.04, -10 + 10.1 * thermal, stratum="isomer")
+    starts = start_frames([hot, warm, other, low, hot_isomer, isomer], 0.6, 300)
+    assert first_z(starts["water"]) == pytest.approx(first_z([warm, other, low]), abs=1e-6)
+    assert first_z(starts["isomer"]) == pytest.approx(first_z([isomer]), abs=1e-6)

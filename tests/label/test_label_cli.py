@@ -55,6 +55,8 @@ def campaign(tmp_path, monkeypatch, crystals):
     frames = [canonical(atoms) for atoms in crystals(10)]
     for n, atoms in enumerate(frames):
         atoms.info |= {"role": "audit" if n % 3 else "picked", "group": "500K", "why_picked": "why"}
+        if n:  # the first is of an earlier version
+            atoms.info |= {"stratum": "fcc (2×1×1)", "exam": n == 1}
     frames += isolated_atoms(["Cu"], settings.labeller)
     write_frames("frames.extxyz", frames)
     return plan
@@ -92,6 +94,10 @@ def test_from_frames_to_merged(cli, campaign):
     assert {row["rung"] for row in merged["labels"]} == {"default"}
     first = merged["labels"][0]
     assert (first["role"], first["group"], first["why_picked"]) == ("picked", "500K", "why")
+    composition = selected[0].symbols.formula.reduce()[0].format("hill")
+    strata = [row["stratum"] for row in merged["labels"]]
+    assert strata == [composition] + ["fcc (2×1×1)"] * 9 + [None]
+    assert [row["exam"] for row in merged["labels"]] == [False, True] + [False] * 9
     for row in merged["labels"]:
         assert (row["reason"] == "") == (row["status"] == "converged")
 

@@ -6,8 +6,9 @@ import sys
 import pytest
 from ase.build import bulk
 
+from mace_core.assess.decide import Decision
 from mace_core.config.campaign import load_config, parse_config
-from mace_core.conventions import MEV
+from mace_core.conventions import MEV, Outcome
 from mace_core.errors import UserError
 from mace_core.frames import write_frames
 from mace_core.layout import Layout
@@ -80,6 +81,7 @@ def test_plan_has_what_the_contract_says(layout):
     assert plan["calibration"] is None
     assert plan["warm_start"] is None
     assert plan["labels_spent"] == 0
+    assert plan["exam"] is None
 
 
 def test_a_plan_is_made_once(layout):
@@ -115,6 +117,50 @@ def test_sizes_come_from_the_plan_once_there_is_one(layout):
     changed = settings(train={"members": 2}, explore={"walkers": 9}, label={"batch_size": 1})
     assert sizes(changed, layout, 1) == {"members": 3, "walkers": 5, "label_batches": 4}
     assert sizes(changed, layout, 2) == {"members": 2, "walkers": 9, "label_batches": 16}
+
+
+def examined(layout, monkeypatch, g, strata=("a.xyz", "b.xyz"), exam=True):
+    """The decision after generation ``g`` calls for an exam, whatever else it says."""
+
+    def decision(history, config, new_data=()):
+        return Decision(Outcome.CONTINUE, "told to", exam=exam and len(history) == g + 1)
+
+    monkeypatch.setattr("mace_core.plan.decide", decision)
+    rows = {name: {"labels": 9, "n_train": 8, "n_valid": 1} for name in strata}
+    write_json(layout.dataset(g) / "dataset.json", {"strata": rows} if rows else {})
+
+
+def test_the_final_exam_is_in_the_plan_where_the_decision_calls_for_it(layout, monkeypatch):
+    config = settings(
+        stop={"exam_length": 7, "exam_frames": 3, "target_force_mae": 30, "max_labels": 200},
+        explore={"steps": 50},
+    )
+    campaign(layout, config, 20)
+    examined(layout, monkeypatch, 1, strata=["b.xyz", "a.xyz"])
+    # Asked by the workflow before the plan exists, and the same in the plan.
+    asked = sizes(config, layout, 2)
+    plan, _ = write_plan(config, 2, layout.plan(2))
+    assert plan["exam"] == {"strata": ["a.xyz", "b.xyz"], "steps": 350, "frames": 3}
+    assert asked == plan["sizes"] == sizes(config, layout, 2)
+    assert asked == {"members": 3, "walkers": 5 + 2, "label_batches": 5}  # 16 + 6 frames, by 5
+    without = settings(stop={"exam_length": 0}, explore={"steps": 50})
+    assert write_plan(without, 2, "without.json")[0]["exam"] is None
+
+
+@pytest.mark.parametrize("told", [{"exam": False}, {"strata": []}])
+def test_no_exam_unless_it_is_called_for_and_strata_are_known(layout, monkeypatch, told):
+    campaign(layout, settings(), 20)
+    examined(layout, monkeypatch, 1, **told)
+    assert sizes(settings(), layout, 2)["walkers"] == 5
+    plan, _ = write_plan(settings(), 2, layout.plan(2))
+    assert plan["exam"] is None and plan["sizes"]["walkers"] == 5
+
+
+def test_no_exam_before_there_is_a_training_set(layout, monkeypatch):
+    campaign(layout, settings())
+    examined(layout, monkeypatch, 0)
+    assert write_plan(settings(), 1, layout.plan(1))[0]["exam"] is None
+    assert sizes(settings(), layout, 1)["walkers"] == 5
 
 
 def test_generation_0_trains_nothing_and_batches_its_seeds(layout):

@@ -158,7 +158,8 @@ def test_supercells_vacancies_and_substitutions(copper, tmp_path):
     frames = prepare_seed(cfg, [], tmp_path / "f.extxyz")
     seeds = of_role(frames, "seed")
     formulas = [f.get_chemical_formula() for f in seeds]
-    assert formulas == ["Cu16"] * 3 + ["Cu15"] * 3 + ["Au4Cu12", "AgCu15"]
+    # The structure, a copy of it and one of the first defect, then one frame of each defect.
+    assert formulas == ["Cu16", "Cu16", "Cu15"] + ["Cu15"] * 3 + ["Au4Cu12", "AgCu15"]
     for f in seeds:
         assert f.pbc.all()
         assert f.get_volume() == pytest.approx(16 * 3.61**3 / 4, rel=0.2)

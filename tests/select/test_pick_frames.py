@@ -64,7 +64,7 @@ def test_frames_say_why_and_carry_what_the_next_steps_need(tmp_path):
         assert {"MACE_energy", "md_step", "why_picked", "role"} <= set(f.info)
         assert not {"walker_end", "last_good"} & set(f.info)
     (audit,) = of_role(frames, "audit")
-    assert audit.info["why_picked"] == "audit: drawn at random from 1 visited frames"
+    assert audit.info["why_picked"] == "audit of Ar2: drawn at random from 1 visited frames"
 
 
 def test_the_end_of_an_uncertain_walk_is_a_candidate_and_of_an_unstable_one_is_not(tmp_path):

@@ -46,16 +46,19 @@ class Campaign:
             where="test",
         )
 
-    def walker(self, visited, end="completed"):
+    def walker(self, visited, end="completed", stratum=None, exam=False):
         """Add a walker from (md_step, distance, uncertainty in eV/Å) of each kept frame.
 
-        The last frame is the end, unless ``end`` is None.
+        The last frame is the end, unless ``end`` is None. Without a stratum it is a walker of an
+        earlier version.
         """
         w = len(self.walkers)
         frames = []
         for step, distance, uncertainty in visited:
             atoms = pair(distance)
             atoms.info |= {"walker": w, "group": "300K", "md_step": step, "MACE_energy": -1.0}
+            atoms.info |= {} if stratum is None else {"stratum": stratum}
+            atoms.info |= {"exam": True} if exam else {}
             atoms.arrays["MACE_forces"] = np.zeros((2, 3))
             atoms.arrays["MACE_forces_std"] = np.array([0.3, 1.0]) * uncertainty / FACTOR
             frames.append(atoms)
@@ -63,11 +66,19 @@ class Campaign:
             frames[-1].info["walker_end"] = end
         path = self.folder / f"walker_{w}.extxyz"
         write_frames(path, frames)
-        write_json(path.with_suffix(".json"), {"walker": w, "end": end or "not_a_number"})
+        record = {"walker": w, "end": end or "not_a_number"}
+        record |= {} if stratum is None else {"stratum": stratum, "exam": exam}
+        write_json(path.with_suffix(".json"), record)
         self.walkers.append(path)
         return self
 
-    def select(self, config=None, generation=1):
+    def strata(self, *names):
+        """dataset.json with these strata."""
+        rows = {name: {"labels": 9, "n_train": 9, "n_valid": 0} for name in names}
+        write_json(self.folder / "dataset.json", {"strata": rows})
+        return self
+
+    def select(self, config=None, generation=1, exam=None):
         """The content of select.json and the frames chosen."""
         self.out = self.folder / "select" / "frames.extxyz"
         content = select(
@@ -78,6 +89,7 @@ class Campaign:
             self.walkers,
             self.out,
             describe=distances,
+            exam=exam,
         )
         return content, read_frames(self.out)
 

@@ -51,6 +51,7 @@ def campaigns(draw):
                     new = frame(int(rng.integers(10**6)))
                 if rng.random() < 0.5:
                     new.info.update(walker=int(rng.integers(3)), generation=block)
+                new.info["stratum"] = f"s{rng.integers(3 + 3 * block)}"
                 frames.append(new)
                 arrivals.append((stream, block))
     return frames, arrivals
@@ -86,6 +87,26 @@ def test_held_out_frames_stay_held_out_as_data_grow(campaign, seed):
             assert new[index] == VALID
         else:
             assert new[index] in (TRAIN, NONE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    blocks=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=9), min_size=1, max_size=3),
+    fraction=st.sampled_from([0.1, 0.3, 0.6]),
+    seed=st.integers(0, 10**6),
+)
+def test_a_stratum_of_two_frames_or_more_trains_on_one(blocks, fraction, seed):
+    numbered = [(block, name) for block, names in enumerate(blocks) for name in names]
+    frames = [
+        frame(seed + k, of=ETHANOL, stratum=f"s{name}") for k, (_, name) in enumerate(numbered)
+    ]
+    arrivals = [("campaign", block) for block, _ in numbered]
+    sides = split_frames(frames, fraction, seed, arrivals)
+    assert NONE not in sides  # no near-duplicates among these
+    for name, n in Counter(name for _, name in numbered).items():
+        own = {side for side, (_, s) in zip(sides, numbered, strict=True) if s == name}
+        assert n < 2 or TRAIN in own
+    assert len(frames) < 2 or {TRAIN, VALID} == set(sides)
 
 
 def test_the_share_is_met_and_the_seed_matters():

@@ -45,7 +45,7 @@ def new_fake_campaign(tmp_path: Path) -> Campaign:
         "explore": {"walkers": 2},
         "select": {"max_frames": 4, "audit_frames": 2},
         "label": {"batch_size": 4},
-        "stop": {"streak": 1, "min_audit_frames": 2},
+        "stop": {"streak": 1, "min_audit_frames": 2, "exam_length": 0},
     }
     path = os.pathsep.join([str(folder), str(BIN), os.environ["PATH"]])
     return Campaign(tmp_path / "work", values, path)

@@ -228,7 +228,7 @@ COMMANDS = {
     "build-dataset": (build_dataset, ["--plan", "--merged*", "--assess+", "--out"]),
     "train": (train, ["--train", "--valid", "--config", "--member", "--out"]),
     "calibrate": (calibrate, ["--plan", "--valid", "--out", "models*"]),
-    "explore": (explore, ["--plan", "--committee", "--train", "--walker", "--out"]),
+    "explore": (explore, ["--plan", "--committee", "--train", "--valid", "--walker", "--out"]),
     "select": (select, ["--plan", "--committee", "--train", "--out", "walkers*"]),
     "label": (label, ["--frames", "--config", "--store", "--batch", "--threads", "--out"]),
     "merge-labels": (merge_labels, ["--plan", "--frames", "--out", "batches*"]),

@@ -116,6 +116,23 @@ def test_settings_changed_in_the_middle_of_a_generation_wait_for_the_next(fake_c
     assert "Nothing to be done" in campaign.run("--dry-run")
 
 
+def test_the_final_exams_walkers_are_those_of_the_plan(fake_campaign):
+    campaign = fake_campaign
+    campaign.direct(fail=["build_dataset 02"])
+    campaign.run(code=1)
+    path = campaign.layout.plan(2)
+    plan = json.loads(path.read_text())
+    plan["sizes"] |= {"walkers": 4, "label_batches": 3}
+    path.write_text(json.dumps(plan | {"exam": {"strata": ["a", "b"], "steps": 9, "frames": 2}}))
+    campaign.direct()
+    campaign.run()
+    calls = campaign.calls()
+    assert calls["explore_md", "02"] == 4 and calls["label_batch", "02"] == 3
+    assert [campaign.layout.walker(2, w).is_file() for w in range(5)] == [True] * 4 + [False]
+    assert calls["explore_md", "01"] == 2
+    assert "Nothing to be done" in campaign.run("--dry-run")
+
+
 def test_settings_changed_while_it_runs(fake_campaign):
     """The plan is written from the file as it is then: the sizes of the DAG must be the plan's."""
     campaign = fake_campaign

@@ -29,7 +29,22 @@ def configuration_of(*version):
 
 def sizes(gen):
     """How many members, walkers and label batches a generation has."""
-    return planning.sizes(configuration(), LAYOUT, int(gen))
+    g = int(gen)
+    return sizes_of(g, *map(version, [CONFIG_FILE, LAYOUT.plan(g), LAYOUT.assess(g - 1)]))
+
+
+# Before there is a plan, the sizes take a decision about the generation before.
+@functools.cache
+def sizes_of(g, *versions):
+    return planning.sizes(configuration(), LAYOUT, g)
+
+
+def version(path):
+    try:
+        now = os.stat(path)
+    except OSError:
+        return None
+    return now.st_ino, now.st_size, now.st_mtime_ns
 
 
 def numbered(pattern, gen, count):

@@ -3,6 +3,7 @@ rule explore_md:
         plan=ancient(f"{GEN}/plan.json"),
         committee=f"{GEN}/train/committee.json",
         train=f"{GEN}/dataset/train.extxyz",
+        valid=f"{GEN}/dataset/valid.extxyz",
     output:
         frames=f"{GEN}/explore/walker_{{walker}}.extxyz",
         end=f"{GEN}/explore/walker_{{walker}}.json",
@@ -12,7 +13,7 @@ rule explore_md:
         f"{GEN}/benchmarks/explore_md_{{walker}}.tsv"
     threads: 1
     shell:
-        "maceloop explore --plan {input.plan:q} --committee {input.committee:q} --train {input.train:q} --walker {wildcards.walker} --out {output.frames:q} 2> {log:q}"
+        "maceloop explore --plan {input.plan:q} --committee {input.committee:q} --train {input.train:q} --valid {input.valid:q} --walker {wildcards.walker} --out {output.frames:q} 2> {log:q}"
 
 
 rule select_frames:
@@ -20,6 +21,7 @@ rule select_frames:
         plan=ancient(f"{GEN}/plan.json"),
         committee=f"{GEN}/train/committee.json",
         train=f"{GEN}/dataset/train.extxyz",
+        dataset=f"{GEN}/dataset/dataset.json",
         walkers=walkers,
     output:
         frames=f"{GEN}/select/frames.extxyz",
