@@ -74,6 +74,7 @@ def explore(
             ),
             lowest_energy(training, start),
             report,
+            config.model.r_max,
         )
         for frame in result.frames:
             frame.info[WALKER] = walker
@@ -114,6 +115,7 @@ def _summary(result: Walk, config: Config, walker: int, start: str, out: str) ->
         "last_good_step": result.last_good_step,
         "end_step": result.end_step,
         "max_uncertainty": result.max_uncertainty,
+        "max_displacement": result.max_displacement,
         "mean_temperature": result.mean_temperature,
         "n_frames": len(result.frames),
         "frames": out,

@@ -11,6 +11,7 @@ from mace_core.committee_file import read_committee
 from mace_core.config.campaign import Config
 from mace_core.conventions import (
     CHARGE,
+    DISPLACEMENT,
     FRAME_ID,
     GENERATION,
     GROUP,
@@ -34,7 +35,10 @@ from mace_core.storage import derived_seed, write_json
 from mace_core.tables import write_table
 
 #: What a selected frame keeps of what its walker wrote.
-KEPT_INFO = (CHARGE, SPIN, FRAME_ID, WALKER, GROUP, MD_STEP, MACE_ENERGY, MACE_UNCERTAINTY)
+KEPT_INFO = (
+    *(CHARGE, SPIN, FRAME_ID, WALKER, GROUP, MD_STEP, MACE_ENERGY, MACE_UNCERTAINTY),
+    DISPLACEMENT,
+)
 KEPT_ARRAYS = (MACE_FORCES, MACE_FORCES_STD)
 
 
