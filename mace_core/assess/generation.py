@@ -166,7 +166,8 @@ def _tested(
         "calibration": following or calibration,
         "measured_coverage": measured_coverage(scored["audit"], calibration),
         "walkers": _walkers(layout, g, config),
-        "selection": {key: selection[key] for key in ("candidates", "picked", "audit")},
+        "selection": {key: selection[key] for key in ("candidates", "picked", "audit")}
+        | {"no_candidates": selection.get("no_candidates")},
         "notes": notes,
     }
     return result

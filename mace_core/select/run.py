@@ -31,6 +31,7 @@ from mace_core.frames import canonical, read_frames, write_frames
 from mace_core.select.audit import Audit, draw_audit
 from mace_core.select.candidates import Visited, read_ends, read_walkers
 from mace_core.select.pick import Describe, Picked, in_window, pick_random, pick_uncertain
+from mace_core.select.reasons import Nothing, no_candidates
 from mace_core.storage import derived_seed, write_json
 from mace_core.tables import write_table
 
@@ -92,7 +93,10 @@ def select(
             config.select,
             describe or committee_descriptors(config, models.members),
         )
-    message = _message(config, visited, audit, picked)
+    nothing = None
+    if not picked.candidates:
+        nothing = no_candidates(config, ends, visited, audit.frames)
+    message = _message(visited, audit, picked, nothing)
     frames = [
         _selected(v, FrameRole.AUDIT, generation, _why_audit(audit)) for v in audit.frames
     ] + [_selected(v, FrameRole.PICKED, generation, why) for v, why in picked.frames]
@@ -102,6 +106,7 @@ def select(
         "visited": len(visited),
         "sane": sum(v.sane for v in visited),
         "candidates": picked.candidates,
+        "no_candidates": nothing and nothing.to_json(),
         "picked": len(picked.frames),
         "audit": len(audit.frames),
         "audit_pool": audit.pool,
@@ -195,30 +200,19 @@ def _why_audit(audit: Audit) -> str:
     return f"audit: drawn at random from {audit.pool} visited frames"
 
 
-def _message(config: Config, visited: Sequence[Visited], audit: Audit, picked: Picked) -> str:
+def _message(
+    visited: Sequence[Visited], audit: Audit, picked: Picked, nothing: Nothing | None
+) -> str:
     sane = [v for v in visited if v.sane]
     parts = [
         f"{len(picked.frames)} picked of {picked.candidates} candidates, "
         f"{len(audit.frames)} audit frames; {len(visited)} visited, {len(sane)} sane"
     ]
-    if not picked.candidates:
-        parts.append(_no_candidates(config, sane))
+    if nothing:
+        parts.append(f"NO CANDIDATES: {nothing.message}; {nothing.mend}")
     if audit.message:
         parts.append(audit.message)
     return "; ".join(parts)
-
-
-def _no_candidates(config: Config, sane: Sequence[Visited]) -> str:
-    if not sane:
-        return "NO CANDIDATES: the walks left no sane frame"
-    low, high = config.select.window
-    known = [v.uncertainty / MEV for v in sane]
-    if config.select.strategy == "random":
-        return "NO CANDIDATES: every frame is known or an audit frame"
-    return (
-        f"NO CANDIDATES: no new frame with an uncertainty in {low:g}–{high:g} meV/Å "
-        f"(visited: {min(known):.0f}–{max(known):.0f})"
-    )
 
 
 def _selected(v: Visited, role: FrameRole, generation: int, why: str) -> Atoms:

@@ -108,7 +108,12 @@ def test_models_are_tested_on_labels_they_never_saw():
     assert result["calibration"]["level"] == pytest.approx(6 / 7)
     assert result["walkers"]["ends"] == {"completed": 2}
     assert result["walkers"]["stable_fraction"] == 1.0
-    assert result["selection"] == {"candidates": 9, "picked": 3, "audit": 6}
+    assert result["selection"] == {
+        "candidates": 9,
+        "picked": 3,
+        "audit": 6,
+        "no_candidates": None,
+    }
     assert result["labels"]["total_calls"] == 5 + 9
     assert result["outcome"] == "continue"
     assert result["notes"] == []

@@ -46,16 +46,17 @@ class Campaign:
             where="test",
         )
 
-    def walker(self, visited, end="completed"):
+    def walker(self, visited, end="completed", displacement=0.3):
         """Add a walker from (md_step, distance, uncertainty in eV/Å) of each kept frame.
 
-        The last frame is the end, unless ``end`` is None.
+        The last frame is the end, unless ``end`` is None. ``displacement`` is each frame's, Å.
         """
         w = len(self.walkers)
         frames = []
         for step, distance, uncertainty in visited:
             atoms = pair(distance)
             atoms.info |= {"walker": w, "group": "300K", "md_step": step, "MACE_energy": -1.0}
+            atoms.info["displacement"] = displacement
             atoms.arrays["MACE_forces"] = np.zeros((2, 3))
             atoms.arrays["MACE_forces_std"] = np.array([0.3, 1.0]) * uncertainty / FACTOR
             frames.append(atoms)
@@ -63,7 +64,16 @@ class Campaign:
             frames[-1].info["walker_end"] = end
         path = self.folder / f"walker_{w}.extxyz"
         write_frames(path, frames)
-        write_json(path.with_suffix(".json"), {"walker": w, "end": end or "not_a_number"})
+        steps_done = visited[-1][0] if visited else 0
+        write_json(
+            path.with_suffix(".json"),
+            {
+                "walker": w,
+                "end": end or "not_a_number",
+                "reason": f"ended at step {steps_done}",
+                "steps_done": steps_done,
+            },
+        )
         self.walkers.append(path)
         return self
 
