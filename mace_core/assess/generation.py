@@ -13,7 +13,7 @@ from mace_core.assess.decide import decide
 from mace_core.assess.errors import errors
 from mace_core.assess.labels import label_counts, labelled_frames, start
 from mace_core.assess.outliers import outliers
-from mace_core.assess.score import load_committee, score, unseen
+from mace_core.assess.score import load_committee, score, unlike, unseen
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
     ASSESS_FORMAT,
@@ -27,7 +27,7 @@ from mace_core.conventions import (
     WalkerEnd,
 )
 from mace_core.errors import UserError
-from mace_core.frames import frame_id, read_frames, write_frames
+from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
 from mace_core.layout import Layout
 from mace_core.storage import derived_seed, read_json, write_json
@@ -138,7 +138,7 @@ def _tested(
     if config.data.frozen_test:
         keys = (config.data.energy_key, config.data.forces_key, config.data.stress_key)
         frozen, _ = read_labelled(config.data.frozen_test, *keys)
-        sets["frozen"], said = unseen(frozen, trained, "frozen test", config.data.frozen_test)
+        sets["frozen"], said = unlike(frozen, trained, "frozen test", config.data.frozen_test)
         notes += said
     scored = {
         str(kind): score(frames, committee, calibration["factor"], f"gen {g} · assess · {kind}")
@@ -216,14 +216,12 @@ def _set_apart(
     return sound, notes
 
 
-def _trained(layout: Layout, g: int) -> set[str]:
-    """Ids of all frames that the members of generation ``g`` trained on or were chosen by."""
+def _trained(layout: Layout, g: int) -> list[Atoms]:
+    """All frames that the members of generation ``g`` trained on or were chosen by."""
     folder = layout.dataset(g)
-    return {
-        frame_id(atoms)
-        for name in ("train.extxyz", "valid.extxyz")
-        for atoms in read_frames(folder / name)
-    }
+    return [
+        atoms for name in ("train.extxyz", "valid.extxyz") for atoms in read_frames(folder / name)
+    ]
 
 
 def _walkers(layout: Layout, g: int, config: Config) -> dict[str, Any]:

@@ -229,6 +229,29 @@ def test_the_frozen_test_set_is_scored_with_the_users_keys():
     assert "1 of 3 frozen test frames" in result["notes"][0]
 
 
+def test_a_frozen_frame_that_was_trained_on_in_another_guise_is_not_scored():
+    config = settings(data={"frozen_test": "test.xyz"})
+    shifted, turned, reordered = copper(0), copper(1), copper(2)[[2, 0, 3, 1]]
+    shifted.positions += 0.7
+    turned.rotate(90, "x", rotate_cell=True)
+    held_out, kept = copper(50)[::-1], [copper(k) for k in (70, 71)]
+    frames = [shifted, turned, reordered, held_out, copper(3), *kept]
+    for atoms, found in zip(frames, WrongCommittee(error=0.0).predict(frames), strict=True):
+        atoms.info["REF_energy"] = found.energy
+        atoms.arrays["REF_forces"] = found.forces
+        atoms.info.pop("frame_id", None)
+    write_frames("test.xyz", frames)
+    assess(config, 0, generation_0(config))
+    plan = generation(config, 1, [copper(k) for k in range(4)])
+    result = assess(config, 1, plan, WrongCommittee())
+    assert result["frozen"]["n_frames"] == 2
+    assert result["notes"] == [
+        "5 of 7 frozen test frames in test.xyz were trained on, or are near-duplicates of trained "
+        "frames (in another order, shifted or turned): not scored"
+    ]
+    assert result["audit"]["n_frames"] == 6  # only a test set is held to that
+
+
 def test_a_campaign_converges_and_says_where_everything_is():
     config = settings()
     plan, committee = two_generations(config)

@@ -41,9 +41,7 @@ def test_the_walks_that_stopped_are_counted(tmp_path):
     c.walker([(10, 5.0, 0.01), (20, 5.1, 0.01)]).walker([(0, 4.0, 0.1)], "close_contact")
     found = nothing(c, audit_frames=1)
     assert found["cause"] == "uncertain_at_start"
-    assert found["message"].startswith(
-        "2 of 4 walks stopped at step 0: uncertainty 1000–1200 meV/Å"
-    )
+    assert found["message"].startswith("2 of 4 walks stopped at step 0: uncertainty 1000–1200")
 
 
 def test_fewer_than_half_are_not_the_cause(tmp_path):
