@@ -11,9 +11,12 @@ from ase import Atoms
 from mace_core.assess.calibration import calibrate, measured_coverage
 from mace_core.assess.decide import decide
 from mace_core.assess.errors import errors
+from mace_core.assess.findings import findings
 from mace_core.assess.labels import label_counts, labelled_frames, start
 from mace_core.assess.outliers import outliers
 from mace_core.assess.score import load_committee, score, unlike, unseen
+from mace_core.assess.spent import calls_said
+from mace_core.assess.walked import walked
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
     ASSESS_FORMAT,
@@ -100,6 +103,7 @@ def assess_generation(
         content = read_json(committee_path)
         members = committee or load_committee(content, config)
         result |= _tested(config, layout, g, merged, content, members, Path(select_path))
+        result["notes"] += findings(before, result)
     result["labels"] = label_counts(
         merged, before[-1]["labels"] if before else {}, len(result["quarantine"])
     )
@@ -165,7 +169,7 @@ def _tested(
         "dataset": {key: dataset[key] for key in ("n_train", "n_valid", "sha256", "elements")},
         "calibration": following or calibration,
         "measured_coverage": measured_coverage(scored["audit"], calibration),
-        "walkers": _walkers(layout, g, config),
+        "walkers": _walkers(layout, g, config) | {"factor": calibration["factor"]},
         "selection": {key: selection[key] for key in ("candidates", "picked", "audit")}
         | {"no_candidates": selection.get("no_candidates")},
         "notes": notes,
@@ -235,6 +239,7 @@ def _walkers(layout: Layout, g: int, config: Config) -> dict[str, Any]:
         "stable_fraction": 1 - unstable / len(told),
         "time_fs": sum(walker["time_fs"] for walker in told),
         "groups": sorted({walker["group"] for walker in told}),
+        **walked(told),
     }
 
 
@@ -244,9 +249,10 @@ def lines(result: dict[str, Any]) -> list[str]:
     withheld = labels["quarantined"]
     failed = labels["calls"] - labels["converged"] - withheld
     shown = [
-        f"{head}labels · {labels['calls']} calls, {labels['converged']} converged, {failed} failed"
+        f"{head}labels · {calls_said(labels['calls'], labels.get('found'))}, "
+        f"{labels['converged']} converged, {failed} failed"
         + (f", {withheld} in quarantine" if withheld else "")
-        + f" · {labels['total_calls']} calls in all"
+        + f" · in all {calls_said(labels['total_calls'], labels.get('total_found'))}"
     ]
     shown += [
         f"{head}quarantine · {entry['role']} frame {entry[FRAME_ID]}: {entry['reason']}"
