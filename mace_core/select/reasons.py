@@ -91,7 +91,7 @@ def _ended_early(
     cause = max(kinds, key=lambda kind: len(kinds[kind]))
     some = kinds[cause]
     done = {end["steps_done"] for end in some}
-    when = f"at step {max(done)}" if len(done) == 1 else f"within the first {max(done)} steps"
+    when = f"at step {max(done)}" if len(done) == 1 else f"at steps {min(done)}–{max(done)}"
     head = f"{_of(len(some), len(ends))} stopped {when}"
     if cause == "uncertain_at_start":
         bound = config.explore.max_force_error
@@ -151,17 +151,20 @@ def _none_in_window(
     n = len(pool)
     window = f"the window {low:g}–{high:g} meV/Å"
     said = f"visited: {_range([v.uncertainty / MEV for v in visited if v.sane])}".rstrip()
+    furthest = max(v.frame.info.get(DISPLACEMENT, math.inf) for v in pool)
+    if furthest < STILL:
+        return Nothing(
+            "did_not_move",
+            f"the walks did not move: all {n} new frames beside the audit are within "
+            f"{furthest:.2g} Å (root mean square) of where they started",
+            f"raise explore.timestep ({config.explore.timestep:g} fs) or explore.steps",
+        )
     inside = [v for v in pool if in_window(v, config.select)]
     if inside:
-        furthest = max((v.frame.info.get(DISPLACEMENT, math.inf) for v in pool), default=math.inf)
-        still = furthest < STILL
         return Nothing(
-            "did_not_move" if still else "near_duplicates",
-            f"all {len(inside)} new frames in {window} are near-duplicates of labelled ones"
-            + (f": no walk went further than {furthest:.2g} Å from its start" if still else ""),
-            "check explore.timestep (fs) and explore.steps"
-            if still
-            else "raise explore.steps or explore.temperatures, or lower select.min_distance",
+            "near_duplicates",
+            f"all {len(inside)} new frames in {window} are near-duplicates of labelled ones",
+            "raise explore.steps or explore.temperatures, or lower select.min_distance",
         )
     below = sum(v.uncertainty < low * MEV for v in pool)
     if below == n:

@@ -113,6 +113,13 @@ def test_near_duplicates_and_why(tmp_path, moved, cause):
     assert ("0.0006 Å" in found["message"]) == ("timestep" in found["mend"]) == (moved < 0.01)
 
 
+def test_walks_that_did_not_move_are_not_told_to_lower_the_window(tmp_path):
+    c = Campaign(tmp_path)
+    c.walker([(10, 4.0006, 0.01), (20, 4.0004, 0.01)], displacement=0.0006)
+    found = nothing(c, audit_frames=1)
+    assert found["cause"] == "did_not_move" and found["mend"].startswith("raise explore.timestep")
+
+
 def test_known_audited_or_nothing_at_all(tmp_path):
     for name in "abcd":
         (tmp_path / name).mkdir()
