@@ -268,6 +268,25 @@ def test_a_ledger_of_an_earlier_version_says_the_sides_too(campaign):
     assert ids(same) == ids(campaign.build("plain"))
 
 
+def test_a_ledger_of_an_earlier_version_of_near_duplicates_only(tmp_path):
+    campaign = Campaign(tmp_path, E0s="average")
+    campaign.generation(0)
+    merged = read_json(campaign.merged[0])
+    for seed in range(8):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.002, seed=seed)
+        merged["labels"].append(campaign.label(atoms, "seed"))
+    write_json(campaign.merged[0], merged)
+    out = campaign.build("gen_1")
+    trained, held_out = ids(out)
+    assert trained and held_out
+    table = read_table(out / "ledger").drop(columns=["drawn", "torn"])
+    write_table(table, campaign.folder / "old")
+    campaign.generation(6)
+    train, valid = ids(campaign.build("gen_2", ledger=campaign.folder / "old.parquet"))
+    assert trained < train and held_out <= valid
+
+
 def test_a_label_in_quarantine_keeps_its_side(campaign):
     out = campaign.build("gen_2")
     held_out = sorted(ids(out)[1])[0]

@@ -230,6 +230,18 @@ def test_another_seed_or_fraction_moves_no_frame(campaign, seeds, fractions):
         assert near >= {index for index, side in enumerate(sides) if side == TRAIN}
 
 
+def test_a_stream_that_was_split_inside_near_duplicates_stays_so():
+    """Near-duplicates on both sides, because there was nothing else: both sides keep theirs."""
+    first = frame(0)
+    frames = [twin(first, seed) for seed in range(10)]
+    torn = split.split_frames(frames, 0.2, 0)
+    assert all(drawn.torn for drawn in torn.drawn)
+    later = frames + [frame(seed + 50, of=ETHANOL) for seed in range(10)]
+    arrivals = [("", 0)] * 10 + [("", 1)] * 10
+    grown = split.split_frames(later, 0.2, 7, arrivals, [*torn.drawn, *[None] * 10])
+    assert grown.sides[:10] == torn.sides and TRAIN in grown.sides[10:]
+
+
 def test_a_raised_share_leaves_new_frames_to_train_on():
     frames = [frame(seed, of=ETHANOL) for seed in range(120)]
     first = split.split_frames(frames[:100], 0.1, 0)
