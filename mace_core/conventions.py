@@ -36,6 +36,7 @@ WHY_PICKED = "why_picked"  # one sentence for a reader
 WALKER = "walker"  # number of the walker that visited the frame
 GROUP = "group"  # walker group, e.g. "500K"
 MD_STEP = "md_step"
+DISPLACEMENT = "displacement"  # Å, root mean square over atoms, from the start of the walk
 STRATUM = "stratum"  # structure of origin: what the frame is a copy, a defect or an MD frame of
 EXAM = "exam"  # visited by a walk of the final exam; on selected frames: audited for it
 GENERATION = "generation"  # in which the frame was selected
@@ -76,6 +77,7 @@ class WalkerEnd(StrEnum):
 
     COMPLETED = "completed"
     UNCERTAIN = "uncertain"  # calibrated uncertainty passed explore.max_force_error
+    EVAPORATED = "evaporated"  # molecules parted by more than the model's cutoff
     CLOSE_CONTACT = "close_contact"
     FRAGMENTED = "fragmented"
     TEMPERATURE = "temperature_runaway"
@@ -94,6 +96,10 @@ UNSTABLE_ENDS = frozenset(
         WalkerEnd.NOT_A_NUMBER,
     }
 )
+
+#: Ends whose last frame is never labelled: what the potential says there means nothing, or there
+#: is nothing left for it to say.
+DISCARDED_ENDS = UNSTABLE_ENDS | {WalkerEnd.EVAPORATED}
 
 
 class Outcome(StrEnum):

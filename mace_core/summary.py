@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from mace_core.assess.spent import computed_said
 from mace_core.assess.withheld import in_quarantine, withheld
 from mace_core.config.campaign import Config
 from mace_core.conventions import MEV, UNSTABLE_ENDS, Outcome, WalkerEnd
@@ -59,6 +60,7 @@ def summarise(layout: Layout, config: Config) -> dict[str, Any]:
         "total": {
             "generations": max(len(assessed) - 1, 0),
             "calls": calls,
+            "found": last_labels.get("total_found"),
             "converged": converged,
             "failed": calls - converged - quarantined,
             "quarantined": quarantined,
@@ -100,6 +102,7 @@ def text(summary: dict[str, Any]) -> str:
     """The closing lines of a run."""
     total, paths = summary["total"], summary["paths"]
     doubted = f", {total['quarantined']} in quarantine" if total["quarantined"] else ""
+    computed = computed_said(total["calls"], total["found"])
     lines = [
         "",
         f"campaign {summary['campaign']} · {_HEADLINES[Outcome(summary['outcome'])]}",
@@ -108,7 +111,8 @@ def text(summary: dict[str, Any]) -> str:
         *_table(summary["generations"]),
         "",
         f"  {total['generations']} generations, {total['calls']} label calls "
-        f"({total['failed']} failed{doubted}), {_duration(total['seconds'])} of labelling",
+        f"({computed + '; ' if computed else ''}{total['failed']} failed{doubted}), "
+        f"{_duration(total['seconds'])} of labelling",
     ]
     if paths["model"]:
         lines.append(f"  models       {paths['model']} (generation {summary['best_generation']})")

@@ -82,7 +82,7 @@ def write_fake_campaign(
     frozen_frames = [_labelled(_rattled(rng, 0.08)) for _ in range(12)]
     write_frames(folder / "frozen.extxyz", frozen_frames)
 
-    spent = {"calls": 0, "converged": 0, "seconds": 0.0}
+    spent = {"calls": 0, "found": 0, "converged": 0, "seconds": 0.0}
     train: list[Atoms] = []
     rows = []
     for g in range(generations + 1):
@@ -199,7 +199,7 @@ def _generation(config, layout, g, rng, spent, train, frozen, calibrated, outcom
                 "group": atoms.info.get("group"),
                 "why_picked": atoms.info["why_picked"],
                 "wall_seconds": seconds,
-                "computed": True,
+                "computed": g != 2 or i > 2,
             }
         )
         if status != "converged":
@@ -236,7 +236,9 @@ def _generation(config, layout, g, rng, spent, train, frozen, calibrated, outcom
     )
     good = [_labelled(a) for i, a in enumerate(frames) if i not in failures]
     train.extend(good)
+    found = sum(not label["computed"] for label in labels)
     spent["calls"] += len(labels)
+    spent["found"] += found
     spent["converged"] += counts["converged"]
     spent["seconds"] += seconds
 
@@ -266,8 +268,10 @@ def _generation(config, layout, g, rng, spent, train, frozen, calibrated, outcom
         "labels": {
             **counts,
             "calls": len(labels),
+            "found": found,
             "seconds": seconds,
             "total_calls": spent["calls"],
+            "total_found": spent["found"],
             "total_converged": spent["converged"],
             "total_seconds": spent["seconds"],
         },

@@ -11,9 +11,11 @@ from ase import Atoms
 from mace_core.assess.calibration import calibrate, measured_coverage
 from mace_core.assess.decide import decide
 from mace_core.assess.errors import errors
+from mace_core.assess.findings import findings
 from mace_core.assess.labels import label_counts, labelled_frames, start
 from mace_core.assess.outliers import outliers
-from mace_core.assess.score import load_committee, score, unseen
+from mace_core.assess.score import load_committee, score, unlike, unseen
+from mace_core.assess.spent import calls_said
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
     ASSESS_FORMAT,
@@ -27,7 +29,7 @@ from mace_core.conventions import (
     WalkerEnd,
 )
 from mace_core.errors import UserError
-from mace_core.frames import frame_id, read_frames, write_frames
+from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
 from mace_core.layout import Layout
 from mace_core.storage import derived_seed, read_json, write_json
@@ -100,6 +102,7 @@ def assess_generation(
         content = read_json(committee_path)
         members = committee or load_committee(content, config)
         result |= _tested(plan, config, layout, merged, content, members, Path(select_path))
+        result["notes"] += findings(before, result)
     result["labels"] = label_counts(
         merged, before[-1]["labels"] if before else {}, len(result["quarantine"])
     )
@@ -138,7 +141,7 @@ def _tested(
     if config.data.frozen_test:
         keys = (config.data.energy_key, config.data.forces_key, config.data.stress_key)
         frozen, _ = read_labelled(config.data.frozen_test, *keys)
-        sets["frozen"], said = unseen(frozen, trained, "frozen test", config.data.frozen_test)
+        sets["frozen"], said = unlike(frozen, trained, "frozen test", config.data.frozen_test)
         notes += said
     scored = {
         str(kind): score(frames, committee, calibration["factor"], f"gen {g} · assess · {kind}")
@@ -165,8 +168,9 @@ def _tested(
         "dataset": {key: dataset[key] for key in ("n_train", "n_valid", "sha256", "elements")},
         "calibration": following or calibration,
         "measured_coverage": measured_coverage(scored["audit"], calibration),
-        "walkers": _walkers(layout, g, plan["sizes"]["walkers"]),
-        "selection": {key: selection[key] for key in ("candidates", "picked", "audit")},
+        "walkers": _walkers(layout, g, plan["sizes"]["walkers"]) | {"factor": calibration["factor"]},
+        "selection": {key: selection[key] for key in ("candidates", "picked", "audit")}
+        | {"no_candidates": selection.get("no_candidates")},
         "notes": notes,
     }
     return result
@@ -215,14 +219,12 @@ def _set_apart(
     return sound, notes
 
 
-def _trained(layout: Layout, g: int) -> set[str]:
-    """Ids of all frames that the members of generation ``g`` trained on or were chosen by."""
+def _trained(layout: Layout, g: int) -> list[Atoms]:
+    """All frames that the members of generation ``g`` trained on or were chosen by."""
     folder = layout.dataset(g)
-    return {
-        frame_id(atoms)
-        for name in ("train.extxyz", "valid.extxyz")
-        for atoms in read_frames(folder / name)
-    }
+    return [
+        atoms for name in ("train.extxyz", "valid.extxyz") for atoms in read_frames(folder / name)
+    ]
 
 
 def _walkers(layout: Layout, g: int, n: int) -> dict[str, Any]:
@@ -230,13 +232,14 @@ def _walkers(layout: Layout, g: int, n: int) -> dict[str, Any]:
     told = [read_json(path) for path in paths]
     ends = Counter(walker["end"] for walker in told)
     unstable = sum(WalkerEnd(walker["end"]) in UNSTABLE_ENDS for walker in told)
-    walked = len(told) - ends[WalkerEnd.NOT_STARTED]
+    started = len(told) - ends[WalkerEnd.NOT_STARTED]
     return {
         "n": len(told),
         "ends": dict(sorted(ends.items())),
-        "stable_fraction": 1 - unstable / walked,
+        "stable_fraction": 1 - unstable / started,
         "time_fs": sum(walker["time_fs"] for walker in told),
         "groups": sorted({walker["group"] for walker in told}),
+        **walked(told),
     }
 
 
@@ -246,9 +249,10 @@ def lines(result: dict[str, Any]) -> list[str]:
     withheld = labels["quarantined"]
     failed = labels["calls"] - labels["converged"] - withheld
     shown = [
-        f"{head}labels · {labels['calls']} calls, {labels['converged']} converged, {failed} failed"
+        f"{head}labels · {calls_said(labels['calls'], labels.get('found'))}, "
+        f"{labels['converged']} converged, {failed} failed"
         + (f", {withheld} in quarantine" if withheld else "")
-        + f" · {labels['total_calls']} calls in all"
+        + f" · in all {calls_said(labels['total_calls'], labels.get('total_found'))}"
     ]
     shown += [
         f"{head}quarantine · {entry['role']} frame {entry[FRAME_ID]}: {entry['reason']}"

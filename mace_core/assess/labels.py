@@ -31,14 +31,24 @@ def label_counts(
     counts = {str(status): merged["counts"].get(status, 0) for status in LabelStatus}
     counts["converged"] -= doubted
     counts["quarantined"] += doubted
+    found = _found(merged)
+    earlier = before.get("total_found") if before else 0
     return {
         "calls": merged["calls"],
+        "found": found,
         **counts,
         "seconds": merged["wall_seconds"],
         "total_calls": merged["calls"] + before.get("total_calls", 0),
+        "total_found": None if found is None or earlier is None else found + earlier,
         "total_converged": counts["converged"] + before.get("total_converged", 0),
         "total_seconds": merged["wall_seconds"] + before.get("total_seconds", 0.0),
     }
+
+
+def _found(merged: dict[str, Any]) -> int | None:
+    """Labels that lay in the store already; None if merged.json does not say of each."""
+    computed = [entry.get("computed") for entry in merged["labels"]]
+    return None if None in computed else sum(not done for done in computed)
 
 
 def start(config: Config, merged: dict[str, Any], selected: Sequence[Atoms]) -> dict[str, Any]:

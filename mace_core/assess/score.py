@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from mace_core.config.campaign import Config
@@ -18,6 +19,7 @@ from mace_core.conventions import (
 )
 from mace_core.frames import frame_id
 from mace_core.progress import Progress
+from mace_core.train.duplicates import seen_in
 
 _CHUNK = 32  # frames between two signs of life
 
@@ -58,20 +60,46 @@ def score(frames: Sequence[Atoms], committee, factor: float | None, title: str) 
 
 
 def unseen(
-    frames: Sequence[Atoms], trained: set[str], what: str, where: str | Path
+    frames: Sequence[Atoms], trained: Sequence[Atoms], what: str, where: str | Path
 ) -> tuple[list[Atoms], list[str]]:
     """The frames that no member has trained on, and a sentence if there were others.
 
     Args:
         frames: to be scored.
-        trained: ids of the frames of the training and validation sets.
+        trained: the frames of the training and validation sets.
         what: the frames' role, for the sentence.
         where: they come from.
     """
-    kept = [
-        atoms for atoms in frames if (atoms.info.get(FRAME_ID) or frame_id(atoms)) not in trained
-    ]
-    lost = len(frames) - len(kept)
-    if not lost:
+    ids = {frame_id(atoms) for atoms in trained}
+    seen = [(atoms.info.get(FRAME_ID) or frame_id(atoms)) in ids for atoms in frames]
+    return _without(frames, seen, f"{what} frames in {where} were trained on")
+
+
+def unlike(
+    frames: Sequence[Atoms], trained: Sequence[Atoms], what: str, where: str | Path
+) -> tuple[list[Atoms], list[str]]:
+    """As :func:`unseen`, and without near-duplicates of trained frames.
+
+    For a test set that the user gave: with its atoms in another order, shifted or turned, a frame
+    is the same one under another id. Not for the audit: near-duplicates are where MD went, and an
+    audit without them would be none of the trajectory.
+    """
+    ids = {frame_id(atoms) for atoms in trained}
+    seen = np.array([frame_id(atoms) in ids for atoms in frames], dtype=bool)
+    left = np.flatnonzero(~seen)
+    seen[left] = seen_in([frames[i] for i in left], trained)
+    return _without(
+        frames,
+        seen,
+        f"{what} frames in {where} were trained on, or are near-duplicates of trained frames (in "
+        "another order, shifted or turned)",
+    )
+
+
+def _without(
+    frames: Sequence[Atoms], seen: Sequence[bool], what: str
+) -> tuple[list[Atoms], list[str]]:
+    kept = [atoms for atoms, known in zip(frames, seen, strict=True) if not known]
+    if len(kept) == len(frames):
         return kept, []
-    return kept, [f"{lost} of {len(frames)} {what} frames in {where} were trained on: not scored"]
+    return kept, [f"{len(frames) - len(kept)} of {len(frames)} {what}: not scored"]

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from mace_core.assess.check import Assessment, Check, audit, bound, mev
 from mace_core.assess.convergence import convergence
 from mace_core.config.campaign import Config
+from mace_core.conventions import MEV
 
 
 def stalls(
     without_progress: int, without_candidates: int, history: Sequence[Assessment], config: Config
 ) -> list[Check]:
     allowed = config.stop.stall_generations
-    lower = config.select.window[0]
-    high = bound(history[-1])
-    measured = "not measured" if high is None else f"up to {mev(high)} meV/Å"
     return [
         Check(
             "progress",
@@ -21,8 +19,8 @@ def stalls(
             without_progress < allowed,
             without_progress,
             allowed,
-            f"{without_progress} generations in a row in which the audited force MAE did not fall "
-            f"by {config.stop.stall_improvement:.0%}, {allowed} make a stall",
+            f"{without_progress} generations in a row in which the audited force MAE and its upper "
+            f"bound did not fall by {config.stop.stall_improvement:.0%}, {allowed} make a stall",
         ),
         Check(
             "candidates",
@@ -30,13 +28,36 @@ def stalls(
             without_candidates < allowed,
             without_candidates,
             allowed,
-            f"NO CANDIDATES in {without_candidates} generations in a row ({allowed} make a stall) "
-            f"although the error is {measured}: the committee is surer of itself than it may be; "
-            f"lower select.window [{lower:g}, …], or explore hotter or longer"
-            if without_candidates
-            else "the last generation found candidates",
+            _candidates(without_candidates, history[-1], config),
         ),
     ]
+
+
+def _candidates(without: int, last: Assessment, config: Config) -> str:
+    if without:
+        return (
+            f"NO CANDIDATES in {without} generations in a row "
+            f"({config.stop.stall_generations} make a stall); {_why(last, config)}"
+        )
+    if (last.get("selection") or {}).get("candidates") == 0:
+        return "the last generation found no candidates, and waits for none"
+    return "the last generation found candidates"
+
+
+def _why(last: Assessment, config: Config) -> str:
+    """Why the last generation had no candidates, and what to change, by the same cause."""
+    nothing = (last.get("selection") or {}).get("no_candidates")
+    lower = config.select.window[0]
+    if nothing is None:  # written before the cause was
+        return f"see how its walks ended, and what they visited below select.window [{lower:g}, …]"
+    said = f"in the last one {nothing['message']}"
+    high = bound(last)
+    if nothing["cause"] == "below_window" and high is not None and high > lower * MEV:
+        said += (
+            f", although the error is up to {mev(high)} meV/Å: the committee is surer of itself "
+            "than it may be"
+        )
+    return f"{said}; {nothing['mend']}"
 
 
 def idle(history: Sequence[Assessment], config: Config) -> tuple[int, int]:

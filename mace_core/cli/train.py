@@ -17,6 +17,10 @@ def register(app: typer.Typer) -> None:
         assess: Annotated[Files, typer.Option(help="assess.json of each; once for each")],
         plan: Annotated[Path, typer.Option(help="the generation's plan.json")],
         out: Annotated[Path, typer.Option(help="folder to write to")],
+        ledger: Annotated[
+            Path | None,
+            typer.Option(help="ledger.parquet of the generation before: its sides are kept"),
+        ] = None,
         more: Annotated[
             Files | None, typer.Argument(metavar="[M1 …]", help="more of --merged")
         ] = None,
@@ -24,7 +28,7 @@ def register(app: typer.Typer) -> None:
         """Collect every sound label of earlier generations: training and held-out frames."""
         from mace_core.dataset import build_dataset as build
 
-        made = build(plan, [*merged, *(more or [])], out, assess)
+        made = build(plan, [*merged, *(more or [])], out, assess, ledger)
         typer.echo(
             f"gen {made['generation']} · dataset · {made['n_train']} train, "
             f"{made['n_valid']} held out · {made['sha256'][:12]}"

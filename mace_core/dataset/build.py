@@ -11,6 +11,7 @@ from mace_core.assess.outliers import doubts
 from mace_core.config.campaign import parse_config
 from mace_core.conventions import FRAME_ID
 from mace_core.dataset.labels import SOURCE, Label, campaign_labels, user_labels
+from mace_core.dataset.sides import DRAWN, TORN, drawn_before, note_drawn
 from mace_core.dataset.strata import strata_of_rows
 from mace_core.errors import UserError
 from mace_core.frames import dataset_hash, write_frames
@@ -33,6 +34,8 @@ LEDGER = (
     "energy_per_atom",
     "max_force",
     "wall_seconds",
+    DRAWN,
+    TORN,
 )
 
 
@@ -41,12 +44,15 @@ def build_dataset(
     merged_files: Sequence[str | Path],
     out: str | Path,
     assess_files: Sequence[str | Path],
+    ledger: str | Path | None = None,
 ) -> dict:
     """Write ``train.extxyz``, ``valid.extxyz``, ``dataset.json`` and the ledger of one generation.
 
     The same labels give the same files byte for byte, whatever the order of ``merged_files`` and
     of what they list. How frames are held out: :func:`mace_core.train.split.split_frames`, with
-    the campaign's generations and the user's labelled files as its two streams.
+    the campaign's generations and the user's labelled files as its two streams. What was held out
+    in the generation before stays held out, and what trained never is, with another seed or
+    ``data.valid_fraction`` too: these are for new frames.
 
     Args:
         plan_file: the generation's ``plan.json``.
@@ -54,6 +60,7 @@ def build_dataset(
         out: folder to write to.
         assess_files: ``assess.json`` of the same generations: what they doubt does not train,
             unless it was released in the store.
+        ledger: ``ledger.parquet`` of the generation before; None for generation 1.
 
     Returns:
         The content of ``dataset.json``.
@@ -82,14 +89,20 @@ def build_dataset(
             mend="the ledger of labels says why the others failed; add frames with seed.n_frames "
             "or data.labelled",
         )
-    sides = split_frames(
+    before = drawn_before(ledger, labels)
+    for label, drawn in zip(labels, before, strict=True):
+        note_drawn(label, drawn)
+    drawn_of = {id(label): drawn for label, drawn in zip(labels, before, strict=True)}
+    split = split_frames(
         [label.frame for label in trainable],
         config.data.valid_fraction,
         config.campaign.seed,
         [label.arrival for label in trainable],
+        [drawn_of[id(label)] for label in trainable],
     )
-    for label, side in zip(trainable, sides, strict=True):
+    for label, side, drawn in zip(trainable, split.sides, split.drawn, strict=True):
         label.row["split"] = side
+        note_drawn(label, drawn)
     _drop_second_copies(trainable)
     for label in trainable:
         if label.row["split"] == NONE and not label.row["reason"]:

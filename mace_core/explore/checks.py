@@ -10,16 +10,13 @@ from typing import Protocol
 
 import numpy as np
 from ase import Atoms, units
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtri
 
 from mace_core.config.sections import Explore
 from mace_core.contacts import Contacts, close_contact, contacts
 from mace_core.conventions import WalkerEnd
+from mace_core.explore.pieces import Linked, bonded_pieces, connected
 
-#: Bonds of the start frame: up to this times the sum of covalent radii (stretched by heat).
-BOND_FACTOR = 1.3
 #: Chance that a sane walk's instantaneous temperature passes the limit at one step.
 FALSE_ALARM = 1e-9
 
@@ -86,8 +83,8 @@ class CloseContact:
 class Fragmentation:
     """Atoms that were in one bonded piece at the start have parted.
 
-    Pieces at the start are connected by bonds of up to :data:`BOND_FACTOR` times the radii's sum;
-    later, pairs of up to ``factor`` times it hold a piece together, whichever atoms bridge it, so
+    Pieces at the start are those of :func:`~mace_core.explore.pieces.bonded_pieces`; later, pairs
+    of up to ``factor`` times the radii's sum hold a piece together, whichever atoms bridge it, so
     that an atom that changes partners is no fragment.
     """
 
@@ -95,10 +92,11 @@ class Fragmentation:
 
     def __init__(self, start: Atoms, factor: float):
         self.factor = factor
-        self.pieces = _pieces(len(start), contacts(start, min(BOND_FACTOR, factor)), factor)
+        self.pieces = bonded_pieces(start, factor)
 
     def __call__(self, state: State) -> str | None:
-        now = _pieces(len(state.atoms), state.pairs, self.factor)
+        near = state.pairs.ratio < self.factor
+        now = connected(len(state.atoms), state.pairs.i[near], state.pairs.j[near])
         for piece in range(self.pieces.max() + 1):
             members = np.flatnonzero(self.pieces == piece)
             parts = [members[now[members] == k] for k in np.unique(now[members])]
@@ -108,6 +106,45 @@ class Fragmentation:
                 return (
                     f"{formula} (atom {lost[0]} …) parted from its {len(members)}-atom piece "
                     f"by more than {self.factor:g} times the sum of covalent radii"
+                )
+        return None
+
+
+class Evaporation:
+    """Molecules, or other bonded pieces, that were in one cluster at the start have parted.
+
+    A cluster is what contacts within the model's cutoff link. Beyond it the potential knows of no
+    interaction: the parts move on as if each were alone, and frames of them say nothing of what
+    was to be learnt. That is no error of the potential. Pieces that are further apart at the start
+    may stay so. Whichever pieces link a cluster later, it counts as one.
+
+    Args:
+        start: the walk's first frame.
+        bond_factor: bonds, in sums of covalent radii, at most.
+        r_max: Å, the model's cutoff.
+    """
+
+    end = WalkerEnd.EVAPORATED
+
+    def __init__(self, start: Atoms, bond_factor: float, r_max: float):
+        self.r_max = r_max
+        pieces = bonded_pieces(start, bond_factor)
+        self.linked = Linked(pieces, r_max) if pieces.max(initial=0) and r_max < np.inf else None
+        self.clusters = self.linked(start) if self.linked else np.zeros(len(start), dtype=int)
+
+    def __call__(self, state: State) -> str | None:
+        if self.linked is None or self.linked.cannot_have_parted(state.atoms):
+            return None
+        now = self.linked(state.atoms)
+        for cluster in range(self.clusters.max() + 1):
+            members = np.flatnonzero(self.clusters == cluster)
+            parts = [members[now[members] == k] for k in np.unique(now[members])]
+            if len(parts) > 1:
+                lost = min(parts, key=len)
+                formula = state.atoms[lost].get_chemical_formula()
+                return (
+                    f"{formula} (atom {lost[0]} …) parted from the rest by more than "
+                    f"r_max {self.r_max:g} Å"
                 )
         return None
 
@@ -196,8 +233,19 @@ def sanity_checks(
     degrees_of_freedom: int,
     start_energy: float,
     lowest_energy: float | None,
+    r_max: float = np.inf,
 ) -> list[Check]:
-    """All checks, in the order in which their reasons are preferred."""
+    """All checks, in the order in which their reasons are preferred.
+
+    Args:
+        settings: factors and limits.
+        start: the walk's first frame.
+        temperature: K, of the thermostat.
+        degrees_of_freedom: of the kinetic energy.
+        start_energy: eV.
+        lowest_energy: eV, of labelled frames of the same atoms; None where there are none.
+        r_max: Å, the model's cutoff.
+    """
     return [
         NotANumber(),
         CloseContact(settings.min_distance_factor),
@@ -211,12 +259,5 @@ def sanity_checks(
         EnergyRunaway(
             start_energy, lowest_energy, len(start), temperature, settings.max_energy_change
         ),
+        Evaporation(start, settings.fragment_factor, r_max),
     ]
-
-
-def _pieces(n_atoms: int, pairs: Contacts, factor: float) -> np.ndarray:
-    """[n_atoms] number of the connected piece of each atom."""
-    near = pairs.ratio < factor
-    ones = np.ones(near.sum())
-    graph = coo_array((ones, (pairs.i[near], pairs.j[near])), shape=(n_atoms, n_atoms))
-    return connected_components(graph, directed=False)[1]

@@ -108,6 +108,7 @@ def explore(
             ),
             lowest_energy(training, start),
             report,
+            config.model.r_max,
         )
         for frame in result.frames:
             frame.info |= {WALKER: walker, STRATUM: stratum}
@@ -145,6 +146,7 @@ def _summary(result: Walk, settings: Explore, start: str, out: str) -> dict:
         "last_good_step": result.last_good_step,
         "end_step": result.end_step,
         "max_uncertainty": result.max_uncertainty,
+        "max_displacement": result.max_displacement,
         "mean_temperature": result.mean_temperature,
         "n_frames": len(result.frames),
         "frames": out,

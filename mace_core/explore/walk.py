@@ -14,6 +14,8 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_mom
 from mace_core.config.sections import Explore
 from mace_core.conventions import (
     CHARGE,
+    DISCARDED_ENDS,
+    DISPLACEMENT,
     GROUP,
     MACE_ENERGY,
     MACE_FORCES,
@@ -25,6 +27,7 @@ from mace_core.conventions import (
     WalkerEnd,
 )
 from mace_core.explore.checks import State, sanity_checks
+from mace_core.explore.displacement import displacement
 from mace_core.frames import canonical
 
 
@@ -49,6 +52,15 @@ class Walk:
         """K, over the steps taken (the start's where none was)."""
         return float(np.mean(self.temperatures[1:] or self.temperatures))
 
+    @property
+    def max_displacement(self) -> float:
+        """Å, root mean square over atoms, of the kept frame furthest from the start.
+
+        A frame at which the walk went wrong or fell apart does not count.
+        """
+        sound = (f for f in self.frames if f.info.get("walker_end") not in DISCARDED_ENDS)
+        return max((f.info[DISPLACEMENT] for f in sound), default=0.0)
+
 
 def walk(
     start: Atoms,
@@ -58,6 +70,7 @@ def walk(
     rng: np.random.Generator,
     lowest_energy: float | None = None,
     report: Callable[[State], None] = lambda state: None,
+    r_max: float = np.inf,
 ) -> Walk:
     """Langevin MD from ``start`` on the committee's mean forces.
 
@@ -70,6 +83,7 @@ def walk(
         rng: the only source of randomness.
         lowest_energy: eV, of labelled frames of the same atoms.
         report: called at every step.
+        r_max: Å, the model's cutoff: pieces that part by more end the walk.
 
     Returns:
         The walk, with a frame every ``save_interval`` steps (never step 0), the last good frame
@@ -94,6 +108,7 @@ def walk(
                 atoms.get_number_of_degrees_of_freedom(),
                 state.energy,
                 lowest_energy,
+                r_max,
             )
         recorder.see(state)
         report(state)
@@ -184,6 +199,7 @@ class _Recorder:
     def __init__(self, atoms: Atoms, group: str, save_interval: int):
         self.template = Atoms(atoms.numbers, cell=atoms.cell, pbc=atoms.pbc, info=dict(atoms.info))
         self.template.info[GROUP] = group
+        self.start = atoms.positions.copy()
         self.save_interval = save_interval
         self.temperatures: list[float] = []
         self.max_uncertainty = 0.0
@@ -226,6 +242,7 @@ class _Recorder:
         frame.positions = positions
         frame = canonical(frame)
         frame.info[MD_STEP] = state.step
+        frame.info[DISPLACEMENT] = displacement(self.start, positions, self.template.pbc.any())
         for store, key, value in (
             (frame.info, MACE_ENERGY, state.energy),
             (frame.info, MACE_UNCERTAINTY, state.uncertainty),

@@ -68,7 +68,7 @@ ADVICE = {
     "candidates": Advice(
         "Walkers find frames worth a label",
         "",
-        "lower the lower end of select.window, or explore hotter or longer",
+        "as it says: what mends it depends on why there were none",
     ),
     "enough_frames": Advice(
         "Enough labelled frames to start",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.offline
 
+from mace_core.assess.spent import computed_said
 from mace_core.chronicle import Chronicle, generations_table, walkers_table
 from mace_core.config import Config
 from mace_core.conventions import MEV
@@ -73,6 +74,7 @@ def render(chronicle: Chronicle) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"mev": mev, "percent": percent, "duration": duration, "count": count}
+    environment.globals["computed_said"] = computed_said
     return environment.get_template("report.html").render(
         name=chronicle.name,
         outcome=str(chronicle.outcome),

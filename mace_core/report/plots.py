@@ -166,6 +166,7 @@ def coverage_plot(table: pd.DataFrame) -> go.Figure | None:
 _END_COLOURS = {
     WalkerEnd.COMPLETED: "#22c55e",
     WalkerEnd.UNCERTAIN: "#f59e0b",
+    WalkerEnd.EVAPORATED: "#38bdf8",
     WalkerEnd.CLOSE_CONTACT: "#f43f5e",
     WalkerEnd.FRAGMENTED: "#d946ef",
     WalkerEnd.TEMPERATURE: "#ef4444",

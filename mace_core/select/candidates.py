@@ -8,13 +8,13 @@ import numpy as np
 from ase import Atoms
 
 from mace_core.conventions import (
+    DISCARDED_ENDS,
     EXAM,
     FRAME_ID,
     GROUP,
     MACE_FORCES_STD,
     MACE_UNCERTAINTY,
     MD_STEP,
-    UNSTABLE_ENDS,
     WALKER,
 )
 from mace_core.errors import UserError
@@ -33,7 +33,7 @@ class Visited:
     md_step: int
     uncertainty: float  # eV/Å, calibrated; NaN where the committee's answer was not a number
     regular: bool  # kept because save_interval was due, whatever the committee said
-    sane: bool  # no sanity check ended the walk here
+    sane: bool  # no sanity check ended the walk here, and nothing parted
     known: bool  # in the training set, or met before in this selection
     stratum: str = ""  # of the walk's start
     exam: bool = False  # visited by a walk of the final exam
@@ -77,7 +77,7 @@ def read_walkers(
                     md_step=step,
                     uncertainty=uncertainty,
                     regular=step > 0 and step % save_interval == 0,
-                    sane=end not in UNSTABLE_ENDS and bool(np.isfinite(uncertainty)),
+                    sane=end not in DISCARDED_ENDS and bool(np.isfinite(uncertainty)),
                     known=frame.info[FRAME_ID] in seen,
                     stratum=stratum_of(frame),
                     exam=bool(frame.info.get(EXAM, False)),

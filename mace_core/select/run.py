@@ -12,6 +12,7 @@ from mace_core.committee_file import read_committee
 from mace_core.config.campaign import Config
 from mace_core.conventions import (
     CHARGE,
+    DISPLACEMENT,
     EXAM,
     FRAME_ID,
     GENERATION,
@@ -33,12 +34,16 @@ from mace_core.frames import canonical, read_frames, write_frames
 from mace_core.select.audit import Audit, draw_audit, draw_exam
 from mace_core.select.candidates import Visited, read_ends, read_walkers
 from mace_core.select.pick import Describe, Picked, in_window, pick_random, pick_uncertain
+from mace_core.select.reasons import Nothing, no_candidates
 from mace_core.storage import derived_seed, read_json, write_json
 from mace_core.strata import stratum_of
 from mace_core.tables import write_table
 
 #: What a selected frame keeps of what its walker wrote.
-KEPT_INFO = (CHARGE, SPIN, FRAME_ID, WALKER, GROUP, MD_STEP, MACE_ENERGY, MACE_UNCERTAINTY)
+KEPT_INFO = (
+    *(CHARGE, SPIN, FRAME_ID, WALKER, GROUP, MD_STEP, MACE_ENERGY, MACE_UNCERTAINTY),
+    DISPLACEMENT,
+)
 KEPT_ARRAYS = (MACE_FORCES, MACE_FORCES_STD)
 
 
@@ -104,9 +109,11 @@ def select(
             config.select,
             describe or committee_descriptors(config, models.members),
         )
-    message = "; ".join(
-        part for part in (_message(config, visited, audit, picked), exam_message) if part
-    )
+    nothing = None
+    if not picked.candidates:
+        nothing = no_candidates(config, ends, visited, audit.frames)
+    message = _message(visited, audit, picked, nothing)
+    message = "; ".join(part for part in (message, exam_message) if part)
     frames = [
         *(_selected(v, FrameRole.AUDIT, generation, _why_audit(audit, v)) for v in asked_for),
         *(_selected(v, FrameRole.PICKED, generation, why) for v, why in picked.frames),
@@ -117,6 +124,7 @@ def select(
         "visited": len(visited),
         "sane": sum(v.sane for v in visited),
         "candidates": picked.candidates,
+        "no_candidates": nothing and nothing.to_json(),
         "picked": len(picked.frames),
         "audit": len(audit.frames),
         "audit_pool": audit.pool,
@@ -225,15 +233,17 @@ def _why_audit(audit: Audit, v: Visited) -> str:
     return f"{what} {n} visited frames"
 
 
-def _message(config: Config, visited: Sequence[Visited], audit: Audit, picked: Picked) -> str:
+def _message(
+    visited: Sequence[Visited], audit: Audit, picked: Picked, nothing: Nothing | None
+) -> str:
     sane = [v for v in visited if v.sane]
     parts = [
         f"{len(picked.frames)} picked of {picked.candidates} candidates, "
         f"{len(audit.frames)} audit frames{_by_stratum(audit)}; {len(visited)} visited, "
         f"{len(sane)} sane"
     ]
-    if not picked.candidates:
-        parts.append(_no_candidates(config, sane))
+    if nothing:
+        parts.append(f"NO CANDIDATES: {nothing.message}; {nothing.mend}")
     if audit.message:
         parts.append(audit.message)
     return "; ".join(parts)
@@ -246,19 +256,6 @@ def _by_stratum(audit: Audit) -> str:
     said = [f"{row['drawn']} of {name}" for name, row in audit.strata.items() if row["walkers"]]
     idle = [name for name, row in audit.strata.items() if not row["walkers"]]
     return f" ({', '.join([*said, *(['not walked: ' + ', '.join(idle)] if idle else [])])})"
-
-
-def _no_candidates(config: Config, sane: Sequence[Visited]) -> str:
-    if not sane:
-        return "NO CANDIDATES: the walks left no sane frame"
-    low, high = config.select.window
-    known = [v.uncertainty / MEV for v in sane]
-    if config.select.strategy == "random":
-        return "NO CANDIDATES: every frame is known or an audit frame"
-    return (
-        f"NO CANDIDATES: no new frame with an uncertainty in {low:g}–{high:g} meV/Å "
-        f"(visited: {min(known):.0f}–{max(known):.0f})"
-    )
 
 
 def _selected(v: Visited, role: FrameRole, generation: int, why: str) -> Atoms:

@@ -51,8 +51,7 @@ class NearDuplicates:
     def __init__(self, frames: Sequence[Atoms], threshold: float = THRESHOLD):
         alike = defaultdict(list)
         for index, atoms in enumerate(frames):
-            composition = tuple(sorted(atoms.numbers.tolist()))
-            alike[composition, tuple(atoms.pbc.tolist())].append(index)
+            alike[_kind(atoms)].append(index)
         links = []
         #: Searches among frames of one composition, and those that have more near-duplicates
         #: than were looked at: links between two of these may be missing in ``_links``.
@@ -106,6 +105,44 @@ class NearDuplicates:
                 links = links + _graph([place[more]], len(some))
                 labels = connected_components(links, directed=False)[1]
         return labels
+
+
+def seen_in(
+    frames: Sequence[Atoms], others: Sequence[Atoms], threshold: float = THRESHOLD
+) -> np.ndarray:
+    """Which frames have a near-duplicate among others, as :class:`NearDuplicates` defines it.
+
+    Others of another composition cost nothing. Of each composition the cost is that of the
+    environments of all frames (linear), and of one search in a tree for each of ``frames``; links
+    between the others are not sought.
+
+    Args:
+        frames: the frames asked about.
+        others: where near-duplicates are sought.
+        threshold: Å.
+
+    Returns:
+        [n_frames] bool.
+    """
+    asked, known = defaultdict(list), defaultdict(list)
+    for index, atoms in enumerate(frames):
+        asked[_kind(atoms)].append(index)
+    for atoms in others:
+        if (kind := _kind(atoms)) in asked:
+            known[kind].append(atoms)
+    found = np.zeros(len(frames), dtype=bool)
+    for kind, alike in known.items():
+        n = len(asked[kind])
+        together = [frames[i] for i in asked[kind]] + alike
+        search = _Search(together, np.arange(len(together)), threshold)
+        links, _ = search.links(np.arange(n), np.arange(n, len(together)))
+        found[np.array(asked[kind])[np.unique(links[:, 0])]] = True
+    return found
+
+
+def _kind(atoms: Atoms) -> tuple:
+    """Frames of different kinds, in composition or periodicity, are never near-duplicates."""
+    return tuple(sorted(atoms.numbers.tolist())), tuple(atoms.pbc.tolist())
 
 
 def _across(search: "_Search", crowd: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -158,7 +158,7 @@ def _read(train_file: Path, valid_file, config: Config, seed: int) -> _Data:
     keys = (config.data.energy_key, config.data.forces_key, config.data.stress_key)
     train, isolated = read_labelled(train_file, *([] if summary else keys))
     if valid_file is None:
-        sides = split_frames(train, config.data.valid_fraction, seed)
+        sides = split_frames(train, config.data.valid_fraction, seed).sides
         valid = [frame for frame, side in zip(train, sides, strict=True) if side == VALID]
         train = [frame for frame, side in zip(train, sides, strict=True) if side == TRAIN]
     else:

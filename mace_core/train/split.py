@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,12 +19,34 @@ from mace_core.train.duplicates import NearDuplicates
 TRAIN, VALID, NONE = "train", "valid", "none"
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for a frame once, and holds for ever.
+
+    Attributes:
+        side: ``train`` or ``valid``; a frame drawn to train may be left out for all that.
+        torn: its stream was split inside one group of near-duplicates.
+    """
+
+    side: str
+    torn: bool
+
+
+@dataclass(frozen=True)
+class Split:
+    """The sides of frames, and what was drawn for each."""
+
+    sides: list[str]
+    drawn: list[Drawn]
+
+
 def split_frames(
     frames: Sequence[Atoms],
     valid_fraction: float,
     seed: int,
     arrivals: Sequence[tuple[str, int]] | None = None,
-) -> list[str]:
+    before: Sequence[Drawn | None] | None = None,
+) -> Split:
     """The side of every frame: ``train``, ``valid``, or ``none`` (left out).
 
     Frames come in streams of blocks (the generations of the campaign; the user's files). Each
@@ -33,7 +56,11 @@ def split_frames(
     other groups are drawn whole, in an order that depends on the seed and the id of the group's
     first frame, as long as a group brings the stream's held-out count nearer to its share. Frames
     of one walker of one generation are drawn together, unless less than half of the share would
-    be held out then.
+    be held out then. Of a later block's free groups at most about half are held out, or the share
+    where it is larger: a share that was raised is reached over several blocks.
+
+    What was drawn for a frame before holds, whatever the seed, the fraction and the blocks are now;
+    only the other frames are drawn.
 
     Guaranteed:
 
@@ -45,9 +72,13 @@ def split_frames(
     - A stratum (:mod:`mace_core.strata`) with two frames or more in a stream has one that trains,
       unless all of them are near-duplicates of held-out frames, or nothing else is left to hold
       out.
-    - A frame that is held out stays so as blocks are appended to streams, with the same seed and
-      fraction and unchanged earlier blocks. A frame that trains stays in training or is left out.
-      (Streams of a single frame each are the exception: one of them is held out for the moment.)
+    - A frame that is held out stays so, and a frame that trains stays in training or is left out,
+      if what was drawn before is given; and without it, as blocks are appended to streams, with the
+      same seed and fraction and unchanged earlier blocks (but for streams of a single frame each,
+      of which one is held out for the moment). Where no frame is left that may be held out, one
+      that trained is: without any there is no training.
+    - With what was drawn before or without it, the same frames come out on the same sides, as long
+      as seed, fraction and earlier blocks are the same (with the same exception).
     - The order of ``frames`` does not matter.
 
     Args:
@@ -55,6 +86,7 @@ def split_frames(
         valid_fraction: share to hold out.
         seed: of the draw.
         arrivals: (stream, number of its block) of each frame; one block when not given.
+        before: what was drawn for each frame before; None for a new one.
     """
     ids = [frame_id(atoms) for atoms in frames]
     arrivals = arrivals or [("", 0)] * len(frames)
@@ -64,30 +96,35 @@ def split_frames(
         stream, block = arrivals[index]
         streams[stream][block].append(index)
 
-    split = _Split(frames, ids, near, valid_fraction, seed)
+    split = _Split(frames, ids, near, valid_fraction, seed, before or [None] * len(frames))
     for _, blocks in sorted(streams.items()):
         split.stream([block for _, block in sorted(blocks.items())])
     sides = split.sides
     if len(frames) > 1 and VALID not in sides:  # streams of a single frame each
-        sides[min(range(len(frames)), key=split.rank)] = VALID
-        return sides
+        first = min(range(len(frames)), key=lambda i: (split.before[i] is not None, split.rank(i)))
+        sides[first] = VALID
+        return split.result()
     left_out = split.near_held_out()
-    if left_out < {index for index, side in enumerate(sides) if side == TRAIN}:
-        for index in left_out:
-            sides[index] = NONE
-    return sides
+    if left_out >= {index for index, side in enumerate(sides) if side == TRAIN}:
+        left_out = set()
+    return split.result(left_out)
 
 
 class _Split:
     """The sides drawn so far."""
 
-    def __init__(self, frames, ids, near, valid_fraction, seed):
+    def __init__(self, frames, ids, near, valid_fraction, seed, before):
         self.frames, self.ids, self.near = frames, ids, near
-        self.valid_fraction, self.seed = valid_fraction, seed
+        self.valid_fraction, self.seed, self.before = valid_fraction, seed, before
         self.sides = [NONE] * len(frames)
         self.strata = [stratum_of(atoms) for atoms in frames]
         #: Frames of streams that were split inside one group.
-        self.torn = set()
+        self.torn = {index for index, drawn in enumerate(before) if drawn and drawn.torn}
+
+    def result(self, left_out: Iterable[int] = ()) -> Split:
+        drawn = [Drawn(side, index in self.torn) for index, side in enumerate(self.sides)]
+        out = set(left_out)
+        return Split([NONE if i in out else side for i, side in enumerate(self.sides)], drawn)
 
     def rank(self, index: int) -> tuple[int, str]:
         """Where a frame, or the group it comes first in, stands in the draw."""
@@ -97,30 +134,60 @@ class _Split:
         """Assign the blocks of one stream in turn."""
         members, held_out, earlier = [], 0, {TRAIN: [], VALID: []}
         for block in blocks:
-            free = []
-            for group, side in self._beside(block, earlier):
-                if side:
-                    held_out += self._put(group, side)
-                else:
-                    free.append(group)
-            members += block
-            most = len(members) - 1
-            share = max(1.0, self.valid_fraction * len(members)) if most else 0.0
-            walkers = self._by_walker(free)
-            held_out += self._draw(walkers, share, held_out, most)
-            if held_out < share / 2:
-                rest = [group for group in free if self.sides[group[0]] == NONE]
-                held_out += self._draw(rest, share, held_out, most)
-            rest = [group for group in free if self.sides[group[0]] == NONE]
-            if share and not held_out:
-                held_out += self._force(rest, block, members, share)
-            for group in rest:
-                for index in group:
-                    if self.sides[index] == NONE:
-                        self.sides[index] = TRAIN
-            held_out -= self._give_back(free, members)
+            new = []
             for index in block:
+                if drawn := self.before[index]:
+                    held_out += self._put([index], drawn.side)
+                    earlier[drawn.side].append(index)
+                else:
+                    new.append(index)
+            is_later = bool(members or len(new) < len(block))
+            members += block
+            if new:
+                held_out += self._new(new, members, held_out, earlier, is_later)
+            for index in new:
                 earlier[self.sides[index]].append(index)
+
+    def _new(
+        self,
+        new: list[int],
+        members: list[int],
+        held_out: int,
+        earlier: dict[str, list[int]],
+        is_later: bool,
+    ) -> int:
+        """Assign the new frames of one block; returns how many it holds out.
+
+        Args:
+            new: the frames.
+            members: of the stream so far, with these.
+            held_out: of the members.
+            earlier: the members that have a side.
+            is_later: whether there are any of these.
+        """
+        before, free = held_out, []
+        for group, side in self._beside(new, earlier):
+            if side:
+                held_out += self._put(group, side)
+            else:
+                free.append(group)
+        most = len(members) - 1
+        share = max(1.0, self.valid_fraction * len(members)) if most else 0.0
+        if is_later:
+            n_free = sum(map(len, free))
+            most = min(most, held_out + max(1, round(max(0.5, self.valid_fraction) * n_free)))
+        held_out += self._draw(self._by_walker(free), share, held_out, most)
+        if held_out < share / 2:
+            rest = [group for group in free if self.sides[group[0]] == NONE]
+            held_out += self._draw(rest, share, held_out, most)
+        rest = [group for group in free if self.sides[group[0]] == NONE]
+        if share and not held_out:
+            held_out += self._force(rest, new, members, share)
+        for group in rest:
+            for index in group:
+                if self.sides[index] == NONE:
+                    self.sides[index] = TRAIN
+        return held_out - before
 
     def _put(self, group: list[int], side: str) -> int:
         """Assign a group; returns how many frames it holds out."""

@@ -16,6 +16,7 @@ from small_campaign import (
 
 from mace_core.assess.committee import calibrate_committee
 from mace_core.assess.generation import assess_generation, lines
+from mace_core.chronicle import Chronicle, generations_table
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
@@ -48,6 +49,50 @@ def test_generation_0_counts_labels(tmp_path):
     assert result["audit"] is None
     assert read_json(layout_of(config).assess(0)) == result
     assert "5 converged, 1 failed" in "\n".join(lines(result))
+
+
+def found_in_the_store(config, g, n):
+    """Say of the first ``n`` labels of a generation that they lay in the store."""
+    path = layout_of(config).merged(g)
+    merged = read_json(path)
+    for entry in merged["labels"][:n]:
+        entry["computed"] = False
+    write_json(path, merged)
+
+
+def test_calls_that_the_store_answered_count_and_are_told_apart():
+    config = settings()
+    plan = generation_0(config, n=5)
+    found_in_the_store(config, 0, 2)
+    first = assess(config, 0, plan)
+    assert (first["labels"]["calls"], first["labels"]["found"]) == (6, 2)
+    assert "6 calls (4 computed, 2 found in the store), 6 converged" in "\n".join(lines(first))
+    plan = generation(config, 1, [copper(k) for k in range(4)])
+    result = assess(config, 1, plan, WrongCommittee())
+    assert (result["labels"]["total_calls"], result["labels"]["total_found"]) == (15, 2)
+    assert plan["labels_spent"] == 6  # a rebuild buys nothing with what it found
+    said = "\n".join(lines(result))
+    assert "9 calls (all computed)" in said
+    assert "in all 15 calls (13 computed, 2 found in the store)" in said
+    summary = summarise(layout_of(config), config)
+    assert summary["total"]["found"] == 2
+    assert "15 label calls (13 computed, 2 found in the store; 0 failed)" in text(summary)
+    table = generations_table(Chronicle(config).generations)
+    assert table["found"].tolist() == [2, 0] and table["total_found"].tolist() == [2, 2]
+
+
+def test_what_an_earlier_version_did_not_say_is_not_called_none():
+    config = settings()
+    assess(config, 0, generation_0(config))
+    path = layout_of(config).assess(0)
+    old = read_json(path)
+    del old["labels"]["found"], old["labels"]["total_found"]
+    write_json(path, old)
+    plan = generation(config, 1, [copper(k) for k in range(4)])
+    result = assess(config, 1, plan, WrongCommittee())
+    assert (result["labels"]["found"], result["labels"]["total_found"]) == (0, None)
+    assert "in all 14 calls" in "\n".join(lines(result))
+    assert "14 label calls (0 failed)" in text(summarise(layout_of(config), config))
 
 
 def test_generation_0_without_enough_labels_is_stalled_and_names_statuses():
@@ -108,7 +153,12 @@ def test_models_are_tested_on_labels_they_never_saw():
     assert result["calibration"]["level"] == pytest.approx(6 / 7)
     assert result["walkers"]["ends"] == {"completed": 2}
     assert result["walkers"]["stable_fraction"] == 1.0
-    assert result["selection"] == {"candidates": 9, "picked": 3, "audit": 6}
+    assert result["selection"] == {
+        "candidates": 9,
+        "picked": 3,
+        "audit": 6,
+        "no_candidates": None,
+    }
     assert result["labels"]["total_calls"] == 5 + 9
     assert result["outcome"] == "continue"
     assert result["notes"] == []
@@ -224,6 +274,29 @@ def test_the_frozen_test_set_is_scored_with_the_users_keys():
     assert "1 of 3 frozen test frames" in result["notes"][0]
 
 
+def test_a_frozen_frame_that_was_trained_on_in_another_guise_is_not_scored():
+    config = settings(data={"frozen_test": "test.xyz"})
+    shifted, turned, reordered = copper(0), copper(1), copper(2)[[2, 0, 3, 1]]
+    shifted.positions += 0.7
+    turned.rotate(90, "x", rotate_cell=True)
+    held_out, kept = copper(50)[::-1], [copper(k) for k in (70, 71)]
+    frames = [shifted, turned, reordered, held_out, copper(3), *kept]
+    for atoms, found in zip(frames, WrongCommittee(error=0.0).predict(frames), strict=True):
+        atoms.info["REF_energy"] = found.energy
+        atoms.arrays["REF_forces"] = found.forces
+        atoms.info.pop("frame_id", None)
+    write_frames("test.xyz", frames)
+    assess(config, 0, generation_0(config))
+    plan = generation(config, 1, [copper(k) for k in range(4)])
+    result = assess(config, 1, plan, WrongCommittee())
+    assert result["frozen"]["n_frames"] == 2
+    assert result["notes"] == [
+        "5 of 7 frozen test frames in test.xyz were trained on, or are near-duplicates of trained "
+        "frames (in another order, shifted or turned): not scored"
+    ]
+    assert result["audit"]["n_frames"] == 6  # only a test set is held to that
+
+
 def test_a_campaign_converges_and_says_where_everything_is():
     config = settings()
     plan, committee = two_generations(config)
@@ -280,6 +353,51 @@ def test_unstable_ends_are_counted_and_shown():
     assert result["walkers"]["stable_fraction"] == 0.5
     assert "stable_md" in result["reason"]
     assert "1 uncertain, 1 close_contact (!)" in text(summarise(layout_of(config), config))
+
+
+def test_how_far_walks_got_is_summed_up():
+    config = settings()
+    plan, committee = two_generations(config)
+    layout = layout_of(config)
+    for w, (done, furthest) in enumerate(((100, 0.3), (0, 0.0))):
+        path = layout.walker(1, w).with_suffix(".json")
+        steps = {"steps_asked": 100, "steps_done": done, "max_displacement": furthest}
+        write_json(path, read_json(path) | steps)
+    walkers = assess(config, 1, plan, committee)["walkers"]
+    assert (walkers["steps_asked"], walkers["steps_done"]) == (200, 100)
+    assert walkers["median_share"] == 0.5 and walkers["max_displacement"] == 0.15
+    assert walkers["ended_at_start"] == 1 and walkers["factor"] == 4.0
+
+
+def test_walks_of_an_earlier_version_do_not_say_how_far_they_got():
+    config = settings()
+    plan, committee = two_generations(config)
+    walkers = assess(config, 1, plan, committee)["walkers"]
+    unknown = ("steps_asked", "steps_done", "median_share", "max_displacement", "ended_at_start")
+    assert {walkers[key] for key in unknown} == {None}
+
+
+def test_walks_that_get_shorter_while_the_error_falls_are_a_finding():
+    config = settings()
+    plan, _ = two_generations(config)
+    layout = layout_of(config)
+
+    def walks(g, *done):
+        for w, n in enumerate(done):
+            path = layout.walker(g, w).with_suffix(".json")
+            write_json(path, read_json(path) | {"steps_asked": 100, "steps_done": n})
+
+    walks(1, 100, 90)
+    assert assess(config, 1, plan, WrongCommittee(error=0.06))["notes"] == []
+    plan = generation(
+        config, 2, [copper(k) for k in range(4)], ends=("uncertain", "uncertain"), factor=24.0
+    )
+    walks(2, 20, 40)
+    result = assess(config, 2, plan, WrongCommittee(error=0.03))
+    (note,) = result["notes"]
+    assert "did 30% of its steps, 95% in the generation before (2 of 2 stopped" in note
+    assert "fell from 20 to 10 meV/Å" in note and "was 24, 4 in the generation before" in note
+    assert note in "\n".join(lines(result))
 
 
 def test_no_audit_frames_keep_the_calibration():

@@ -14,7 +14,7 @@ from mace_core.frames import canonical, dataset_hash, read_frames
 from mace_core.label.store import LabelStore, Record
 from mace_core.label.theory import theory_id
 from mace_core.storage import read_json, sha256_file, write_json
-from mace_core.tables import read_table
+from mace_core.tables import read_table, write_table
 
 
 class Campaign:
@@ -81,23 +81,34 @@ class Campaign:
             "computed": True,
         }
 
-    def plan(self, labelled=(), **changes) -> str:
+    def plan(self, labelled=(), config=None, **changes) -> str:
         path = self.folder / "plan.json"
         plan = {
             "format": 1,
             "campaign": "t",
             "generation": len(self.merged),
-            "config": {**self.config.model_dump(), **changes},
+            "config": {**(config or self.config.model_dump()), **changes},
             "theory": self.theory,
             "labelled": [{"path": str(f), "sha256": sha256_file(f)} for f in labelled],
         }
         write_json(path, plan)
         return path
 
-    def build(self, name="out", merged=None, **plan):
+    def build(self, name="out", merged=None, ledger=None, **plan):
         out = self.folder / name
-        build_dataset(self.plan(**plan), merged or self.merged, out, self.assessed)
+        build_dataset(self.plan(**plan), merged or self.merged, out, self.assessed, ledger)
         return out
+
+    def drawn_by(self, seed, fraction):
+        """Sections of the configuration for :meth:`plan`."""
+        config = self.config.model_dump()
+        return {
+            "config": config
+            | {
+                "campaign": config["campaign"] | {"seed": seed},
+                "data": config["data"] | {"valid_fraction": fraction},
+            }
+        }
 
 
 @pytest.fixture
@@ -136,7 +147,7 @@ def test_the_ledger_has_every_label(campaign):
     ledger = read_table(campaign.build() / "ledger")
     assert list(ledger.columns) == [
         *("frame_id", "generation", "role", "status", "reason", "source", "stratum", "split"),
-        *("energy_per_atom", "max_force", "wall_seconds"),
+        *("energy_per_atom", "max_force", "wall_seconds", "drawn", "torn"),
     ]
     assert sorted(ledger.frame_id) == sorted(f.info["frame_id"] for f in campaign.frames)
     assert ledger.groupby("generation").status.value_counts().to_dict() == {
@@ -213,6 +224,95 @@ def test_held_out_frames_stay_held_out_in_the_next_generation(campaign):
     assert before < ids(campaign.build("after"))
 
 
+def ids(folder):
+    """Frame ids in train and in valid."""
+    return [
+        {atoms.info["frame_id"] for atoms in read_frames(folder / name)}
+        for name in ("train.extxyz", "valid.extxyz")
+    ]
+
+
+def test_another_seed_or_fraction_is_for_new_frames_only(campaign):
+    out = campaign.build("gen_2")
+    for g, (seed, fraction) in enumerate(((4, 0.2), (5, 0.5), (6, 0.05)), 3):
+        trained, held_out = ids(out)
+        campaign.generation(8)
+        changed = campaign.drawn_by(seed, fraction)
+        # Drawn by the new seed alone, as it was: frames change sides.
+        moved_train, moved_valid = ids(campaign.build(f"alone_{g}", **changed))
+        assert moved_valid & trained or moved_train & held_out
+        out = campaign.build(f"gen_{g}", ledger=out / "ledger.parquet", **changed)
+        train, valid = ids(out)
+        assert held_out <= valid and trained <= train
+        assert len(train | valid) == len(trained | held_out) + 8
+    assert valid > held_out or fraction == 0.05
+
+
+def test_the_same_seed_gives_the_same_files_with_the_ledger_and_without(campaign):
+    ledger = campaign.build("gen_2") / "ledger.parquet"
+    campaign.generation(10, failed=1)
+    one, other = campaign.build("with", ledger=ledger), campaign.build("without")
+    for name in ("train.extxyz", "valid.extxyz", "dataset.json", "ledger.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_ledger_of_an_earlier_version_says_the_sides_too(campaign):
+    out = campaign.build("gen_2")
+    table = read_table(out / "ledger").drop(columns=["drawn", "torn"])
+    write_table(table, campaign.folder / "old")
+    campaign.generation(8)
+    new = campaign.build("new", ledger=campaign.folder / "old.parquet", **campaign.drawn_by(9, 0.4))
+    for before, after in zip(ids(out), ids(new), strict=True):
+        assert before <= after
+    same = campaign.build("same", ledger=campaign.folder / "old.parquet")
+    assert ids(same) == ids(campaign.build("plain"))
+
+
+def test_a_ledger_of_an_earlier_version_of_near_duplicates_only(tmp_path):
+    campaign = Campaign(tmp_path, E0s="average")
+    campaign.generation(0)
+    merged = read_json(campaign.merged[0])
+    for seed in range(8):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.002, seed=seed)
+        merged["labels"].append(campaign.label(atoms, "seed"))
+    write_json(campaign.merged[0], merged)
+    out = campaign.build("gen_1")
+    trained, held_out = ids(out)
+    assert trained and held_out
+    table = read_table(out / "ledger").drop(columns=["drawn", "torn"])
+    write_table(table, campaign.folder / "old")
+    campaign.generation(6)
+    train, valid = ids(campaign.build("gen_2", ledger=campaign.folder / "old.parquet"))
+    assert trained < train and held_out <= valid
+
+
+def test_a_label_in_quarantine_keeps_its_side(campaign):
+    out = campaign.build("gen_2")
+    held_out = sorted(ids(out)[1])[0]
+    g = next(
+        g
+        for g, path in enumerate(campaign.merged)
+        if held_out in {label["frame_id"] for label in read_json(path)["labels"]}
+    )
+    campaign.doubt(g, held_out)
+    campaign.generation(4)
+    out = campaign.build("gen_3", ledger=out / "ledger.parquet")
+    assert held_out not in set.union(*ids(out))
+    campaign.store.releases.write(held_out, {"reason": "computed by hand"})
+    campaign.generation(4)
+    for seed in range(20, 26):
+        again = campaign.build(
+            "gen_4", ledger=out / "ledger.parquet", **campaign.drawn_by(seed, 0.05)
+        )
+        assert held_out in ids(again)[1]
+
+
+def test_a_missing_ledger_is_a_message(campaign):
+    with pytest.raises(UserError, match="no ledger of the generation before"):
+        campaign.build(ledger=campaign.folder / "none.parquet")
+
+
 @pytest.fixture
 def own_file(tmp_path):
     frames = []
@@ -261,6 +361,30 @@ def test_a_frame_that_comes_twice_trains_once(tmp_path, own_file):
     assert len(ledger) == 6 + 12
     left_out = ledger[(ledger.split == "none")]
     assert len(left_out) == 7 and left_out.reason.str.len().gt(0).all()
+
+
+def test_a_frame_of_both_streams_stays_on_one_side(tmp_path, own_file):
+    """It comes by the campaign first, and in a file later, which another seed would split anew."""
+    campaign = Campaign(tmp_path, energy_key="E", forces_key="F", E0s="average")
+    campaign.generation(5)
+    merged = read_json(campaign.merged[0])
+    for index in range(6):
+        again = canonical(ase.io.read(own_file, str(index)))
+        merged["labels"].append(campaign.label(again, "picked"))
+    write_json(campaign.merged[0], merged)
+    out = campaign.build("gen_1")
+    trained, held_out = ids(out)
+    campaign.generation(3)
+    for seed in range(8):
+        train, valid = ids(
+            campaign.build(
+                f"gen_2_{seed}",
+                ledger=out / "ledger.parquet",
+                labelled=[own_file],
+                **campaign.drawn_by(seed, 0.3),
+            )
+        )
+        assert trained <= train and held_out <= valid and not train & valid
 
 
 def test_a_labelled_file_that_changed_after_the_plan_is_refused(tmp_path, own_file):

@@ -174,6 +174,15 @@ def test_header_and_decision(report, campaign):
     assert page.mev(audit["force_mae_high"]) in report.text
 
 
+def test_calls_that_the_store_answered_are_told_from_computed_ones(report, campaign):
+    _, layout = campaign
+    total = read_json(layout.assess(3))["labels"]
+    assert total["total_found"] == 3
+    said = f"{total['total_calls'] - 3} computed, 3 found in the store"
+    assert f'<dd class="sub">{said}</dd>' in report.raw
+    assert report.raw.count(" found</small>") == 1  # in one generation
+
+
 def test_plots_hold_the_numbers(report, campaign):
     _, layout = campaign
     assert {key for key in report.data if key.startswith("plot-")} == {

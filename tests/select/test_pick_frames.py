@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from walkers_on_disk import Campaign, distances, of_role, pair, spacing
 
-from mace_core.conventions import UNSTABLE_ENDS
+from mace_core.conventions import DISCARDED_ENDS
 from mace_core.errors import UserError
 from mace_core.frames import frame_id
 from mace_core.select.candidates import Visited
@@ -67,16 +67,16 @@ def test_frames_say_why_and_carry_what_the_next_steps_need(tmp_path):
     assert audit.info["why_picked"] == "audit of Ar2: drawn at random from 1 visited frames"
 
 
-def test_the_end_of_an_uncertain_walk_is_a_candidate_and_of_an_unstable_one_is_not(tmp_path):
+def test_the_end_of_an_uncertain_walk_is_a_candidate_and_of_a_discarded_one_is_not(tmp_path):
     c = Campaign(tmp_path, max_frames=20, audit_frames=1)
     c.walker([(10, 5.0, 0.01), (15, 8.0, 1.2)], "uncertain")
-    for end in sorted(UNSTABLE_ENDS):
+    for end in sorted(DISCARDED_ENDS):
         c.walker([(14, 9.0, 0.05), (15, 10.0, 1.2)], end)
     content, frames = c.select()
     assert spacing(of_role(frames, "picked")) == [8.0]
-    assert content["visited"] == 12 and content["sane"] == 7
-    assert "ended a walk: fragmented" in set(candidates(c).reason)
-    assert [w["end"] for w in content["walkers"]][1:] == sorted(UNSTABLE_ENDS)
+    assert content["visited"] == 14 and content["sane"] == 8
+    assert {"ended a walk: fragmented", "ended a walk: evaporated"} < set(candidates(c).reason)
+    assert [w["end"] for w in content["walkers"]][1:] == sorted(DISCARDED_ENDS)
 
 
 def test_uncertainty_is_a_weight_on_distance(tmp_path):

@@ -46,11 +46,11 @@ class Campaign:
             where="test",
         )
 
-    def walker(self, visited, end="completed", stratum=None, exam=False):
+    def walker(self, visited, end="completed", stratum=None, exam=False, displacement=0.3):
         """Add a walker from (md_step, distance, uncertainty in eV/Å) of each kept frame.
 
         The last frame is the end, unless ``end`` is None. Without a stratum it is a walker of an
-        earlier version.
+        earlier version. ``displacement`` is each frame's, Å.
         """
         w = len(self.walkers)
         frames = []
@@ -59,6 +59,7 @@ class Campaign:
             atoms.info |= {"walker": w, "group": "300K", "md_step": step, "MACE_energy": -1.0}
             atoms.info |= {} if stratum is None else {"stratum": stratum}
             atoms.info |= {"exam": True} if exam else {}
+            atoms.info["displacement"] = displacement
             atoms.arrays["MACE_forces"] = np.zeros((2, 3))
             atoms.arrays["MACE_forces_std"] = np.array([0.3, 1.0]) * uncertainty / FACTOR
             frames.append(atoms)
@@ -66,7 +67,13 @@ class Campaign:
             frames[-1].info["walker_end"] = end
         path = self.folder / f"walker_{w}.extxyz"
         write_frames(path, frames)
-        record = {"walker": w, "end": end or "not_a_number"}
+        steps_done = visited[-1][0] if visited else 0
+        record = {
+            "walker": w,
+            "end": end or "not_a_number",
+            "reason": f"ended at step {steps_done}",
+            "steps_done": steps_done,
+        }
         record |= {} if stratum is None else {"stratum": stratum, "exam": exam}
         write_json(path.with_suffix(".json"), record)
         self.walkers.append(path)

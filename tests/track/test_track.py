@@ -130,6 +130,8 @@ def test_generation_run_says_what_was_measured(tracked):
         "element/H_force_mae_meV_A": 1000 * assess["audit"]["by_element"]["H"]["force_mae"],
         "data/n_train": assess["dataset"]["n_train"],
         "label/calls": assess["labels"]["calls"],
+        "label/found": 3,
+        "label/total_found": 3,
         "label/failed": assess["labels"]["calls"] - assess["labels"]["converged"],
         "label/seconds": assess["labels"]["seconds"],
         "calibration/factor": assess["calibration"]["factor"],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from near_pairs import distance, groups_of, near_pairs, same_groups
 
 from mace_core.train import duplicates
-from mace_core.train.duplicates import THRESHOLD, NearDuplicates
+from mace_core.train.duplicates import THRESHOLD, NearDuplicates, seen_in
 
 
 def rattled(atoms: Atoms, std: float, seed: int) -> Atoms:
@@ -205,3 +205,26 @@ def test_unlike_frames_are_hardly_ever_compared(monkeypatch):
     frames = [rattled(BASES["ethanol"], 0.1, seed) for seed in range(1600)]
     assert compared(monkeypatch, frames[:400]) < 0.1 * 400
     assert compared(monkeypatch, frames) < 0.1 * 1600
+
+
+def test_seen_in_is_what_all_pairs_say():
+    rng = np.random.default_rng(0)
+    base = [molecule("H2O"), molecule("NH3"), bulk("Cu", cubic=True), bulk("Cu") * (2, 1, 1)]
+    base[3].pbc = [True, True, False]
+
+    def some(n):
+        frames = []
+        for _ in range(n):
+            atoms = base[rng.integers(4)].copy()
+            atoms.positions += rng.normal(scale=0.08, size=(len(atoms), 3))
+            frames.append(atoms)
+        return frames
+
+    frames, others = some(60), some(80)
+    pairs = near_pairs(frames + others)
+    expected = np.zeros(60, dtype=bool)
+    expected[[i for i, j in pairs if i < 60 <= j]] = True
+    assert 5 < expected.sum() < 55
+    assert seen_in(frames, others).tolist() == expected.tolist()
+    assert seen_in([], others).tolist() == []
+    assert seen_in(frames[:2], []).tolist() == [False, False]

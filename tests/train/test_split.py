@@ -1,6 +1,7 @@
 """The held-out split: it does not leak, does not move, and depends on no order."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 from near_pairs import near_pairs
 
 from mace_core.frames import canonical, frame_id
-from mace_core.train.split import NONE, TRAIN, VALID, split_frames
+from mace_core.train import split
+from mace_core.train.split import NONE, TRAIN, VALID
+
+
+def split_frames(*args) -> list[str]:
+    return split.split_frames(*args).sides
+
 
 WATER = molecule("H2O")  # few degrees of freedom: near-duplicates by chance, too
 ETHANOL = molecule("CH3CH2OH")
@@ -187,3 +194,102 @@ def test_two_frames_and_one():
     assert split_frames(frames[:1], 0.1, 0) == [TRAIN]
     assert split_frames([], 0.1, 0) == []
     assert frame_id(frames[0]) != frame_id(frames[1])
+
+
+def _grown(campaign, seeds, fractions):
+    """A campaign split once for each block, each time with what was drawn before."""
+    frames, arrivals = campaign
+    blocks = sorted({block for _, block in arrivals})
+    before, history = {}, []
+    for block, seed, fraction in zip(blocks, seeds, fractions, strict=False):
+        part = [i for i, (_, b) in enumerate(arrivals) if b <= block]
+        found = split.split_frames(
+            [frames[i] for i in part],
+            fraction,
+            seed,
+            [arrivals[i] for i in part],
+            [before.get(i) for i in part],
+        )
+        before = dict(zip(part, found.drawn, strict=True))
+        history.append(dict(zip(part, found.sides, strict=True)))
+    return history
+
+
+@settings(max_examples=30, deadline=None)
+@given(campaign=campaigns(), seed=st.integers(0, 99))
+def test_what_was_drawn_before_is_what_would_be_drawn_again(campaign, seed):
+    frames, arrivals = campaign
+    for step, sides in enumerate(_grown(campaign, [seed] * 4, [0.2] * 4)):
+        part = list(sides)
+        plain = split_frames([frames[i] for i in part], 0.2, seed, [arrivals[i] for i in part])
+        assert list(sides.values()) == plain, step
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    campaign=campaigns(),
+    seeds=st.lists(st.integers(0, 99), min_size=4, max_size=4),
+    fractions=st.lists(st.sampled_from([0.05, 0.2, 0.5]), min_size=4, max_size=4),
+)
+def test_another_seed_or_fraction_moves_no_frame(campaign, seeds, fractions):
+    frames, _ = campaign
+    history = _grown(campaign, seeds, fractions)
+    ever = {TRAIN: set(), VALID: set()}
+    for sides in history:
+        assert TRAIN in sides.values() and VALID in sides.values()
+        for index, side in sides.items():
+            if side != NONE:
+                ever[side].add(index)
+    assert not ever[TRAIN] & ever[VALID]
+    for now, after in pairwise(history):
+        assert all(after[i] == VALID for i, side in now.items() if side == VALID)
+    last = history[-1]
+    if leaks([frames[i] for i in last], list(last.values())):
+        pairs = near_pairs([frames[i] for i in last]).tolist()
+        sides = list(last.values())
+        near = {a for pair in pairs for a, b in (pair, pair[::-1]) if sides[b] == VALID}
+        assert near >= {index for index, side in enumerate(sides) if side == TRAIN}
+
+
+def test_a_stream_that_was_split_inside_near_duplicates_stays_so():
+    """Near-duplicates on both sides, because there was nothing else: both sides keep theirs."""
+    first = frame(0)
+    frames = [twin(first, seed) for seed in range(10)]
+    torn = split.split_frames(frames, 0.2, 0)
+    assert all(drawn.torn for drawn in torn.drawn)
+    later = frames + [frame(seed + 50, of=ETHANOL) for seed in range(10)]
+    arrivals = [("", 0)] * 10 + [("", 1)] * 10
+    grown = split.split_frames(later, 0.2, 7, arrivals, [*torn.drawn, *[None] * 10])
+    assert grown.sides[:10] == torn.sides and TRAIN in grown.sides[10:]
+
+
+def test_a_raised_share_leaves_new_frames_to_train_on():
+    frames = [frame(seed, of=ETHANOL) for seed in range(120)]
+    first = split.split_frames(frames[:100], 0.1, 0)
+    arrivals = [("", 0)] * 100 + [("", 1)] * 20
+    grown = split.split_frames(frames, 0.4, 1, arrivals, [*first.drawn, *[None] * 20])
+    assert grown.sides[:100] == first.sides
+    assert Counter(grown.sides[100:]) == {TRAIN: 10, VALID: 10}
+
+
+def test_a_lowered_share_holds_out_no_more():
+    frames = [frame(seed, of=ETHANOL) for seed in range(120)]
+    first = split.split_frames(frames[:100], 0.4, 0)
+    arrivals = [("", 0)] * 100 + [("", 1)] * 20
+    grown = split.split_frames(frames, 0.1, 1, arrivals, [*first.drawn, *[None] * 20])
+    assert grown.sides == first.sides + [TRAIN] * 20
+
+
+def test_a_late_frame_of_an_early_block_moves_none_of_it():
+    frames = [frame(seed, of=ETHANOL) for seed in range(30)]
+    first = split.split_frames(frames[:-1], 0.2, 0)
+    grown = split.split_frames(frames, 0.2, 0, None, [*first.drawn, None])
+    assert grown.sides[:-1] == first.sides
+
+
+def test_with_nothing_else_to_hold_out_a_frame_that_never_trained_comes_first():
+    frames = [frame(seed, of=ETHANOL) for seed in range(6)]
+    trained = [split.Drawn(TRAIN, False)] * 5
+    sides = split.split_frames(frames, 0.1, 0, None, [*trained, None]).sides
+    assert sides == [TRAIN] * 5 + [VALID]
+    assert split.split_frames(frames[:5], 0.1, 0, None, trained).sides.count(VALID) == 1

@@ -109,6 +109,12 @@ def build_dataset(args):
     frozen = read(args.plan)
     assessed = [read(path)["generation"] for path in args.assess]
     assert assessed == list(range(frozen["generation"])), assessed
+    last = frozen["generation"] - 1
+    if last:
+        assert args.ledger.endswith(f"gen_{last:02d}/dataset/ledger.parquet"), args.ledger
+        assert Path(args.ledger).exists()
+    else:
+        assert args.ledger is None
     ids = [label["frame_id"] for path in args.merged for label in read(path)["labels"]]
     ids += [item["sha256"] for item in frozen["labelled"]]
     out = Path(args.out)
@@ -225,7 +231,7 @@ def gen_of(plan_path):
 COMMANDS = {
     "plan": (plan, ["--config", "--generation", "--out"]),
     "prepare-seed": (prepare_seed, ["--plan", "--out"]),
-    "build-dataset": (build_dataset, ["--plan", "--merged*", "--assess+", "--out"]),
+    "build-dataset": (build_dataset, ["--plan", "--merged*", "--assess+", "--ledger?", "--out"]),
     "train": (train, ["--train", "--valid", "--config", "--member", "--out"]),
     "calibrate": (calibrate, ["--plan", "--valid", "--out", "models*"]),
     "explore": (explore, ["--plan", "--committee", "--train", "--valid", "--walker", "--out"]),

@@ -90,6 +90,16 @@ def each_assessment(wildcards, input):
     return [word for path in input.assess for word in ("--assess", path)]
 
 
+# Whether a frame is held out was said once. Ancient, as the assessments are.
+def ledger_before(wildcards):
+    g = int(wildcards.gen)
+    return ancient(LAYOUT.dataset(g - 1) / "ledger.parquet") if g > 1 else []
+
+
+def kept_sides(wildcards, input):
+    return ["--ledger", input.ledger] if input.get("ledger") else []
+
+
 def member_models(wildcards):
     return numbered(
         f"{CAMPAIGN}/gen_{{gen}}/train/member_{{n}}/model.safetensors", wildcards.gen, "members"

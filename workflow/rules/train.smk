@@ -6,6 +6,7 @@ rule build_dataset:
         plan=f"{GEN}/plan.json",
         merged=merged_before,
         assess=assessed_before,
+        ledger=ledger_before,
     output:
         f"{GEN}/dataset/train.extxyz",
         f"{GEN}/dataset/valid.extxyz",
@@ -19,8 +20,9 @@ rule build_dataset:
     params:
         folder=f"{GEN}/dataset",
         doubts=each_assessment,
+        sides=kept_sides,
     shell:
-        "maceloop build-dataset --plan {input.plan:q} --merged {input.merged:q} {params.doubts:q} --out {params.folder:q} 2> {log:q}"
+        "maceloop build-dataset --plan {input.plan:q} --merged {input.merged:q} {params.doubts:q} {params.sides:q} --out {params.folder:q} 2> {log:q}"
 
 
 # Checkpoints of a killed training lie beside the outputs, undeclared: Snakemake would delete them.
