@@ -142,8 +142,9 @@ def calibrate(
         "level": None,
         "n_frames": len(values),
         "generations": sorted(used),
-        "source": "an assumption: the committee cannot be calibrated on "
-        f"{len(values)} frames, {LEAST_FRAMES} are needed" + (f" ({source})" if used else ""),
+        "source": "the committee cannot be calibrated on "
+        f"{len(values)} frame{'' if len(values) == 1 else 's'}, {LEAST_FRAMES} are needed"
+        + (f" ({source})" if used else ""),
     }
     if not len(values):
         return found

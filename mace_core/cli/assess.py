@@ -25,8 +25,8 @@ def register(app: typer.Typer) -> None:
 
         made = calibrate_committee(read_plan(plan), valid, out, models)
         print(
-            f"gen {made['generation']} · committee of {len(made['members'])} · factor "
-            f"{in_words(made['calibration'])}"
+            f"gen {made['generation']} · committee of {len(made['members'])} · calibration "
+            f"factor: {in_words(made['calibration'])}"
         )
 
     @app.command()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from small_campaign import (
     WrongCommittee,
     copper,
@@ -359,6 +360,26 @@ def test_held_out_frames_without_forces_do_not_stop_a_campaign_that_has_some():
     write_frames(layout.dataset(1) / "train.extxyz", train)
     found = calibrate_committee(plan, valid, layout.committee(1), ["m"], committee)["calibration"]
     assert (found["calibrated"], found["n_frames"], found["factor"]) == (False, 0, 3.0)
+
+
+def test_one_atom_cells_calibrate_nothing_and_alone_are_refused():
+    """Forces, errors and spread are 0 by symmetry: a factor of them would be 0."""
+    config = settings()
+    plan, _ = two_generations(config)
+    layout = layout_of(config)
+    cells = [bulk("Cu", a=a) for a in np.linspace(3.5, 3.7, 7)]
+    for atoms in cells:
+        atoms.arrays["REF_forces"] = np.zeros((1, 3))
+    valid, out = layout.dataset(1) / "valid.extxyz", layout.committee(1)
+    write_frames(valid, cells)
+    symmetric = WrongCommittee(error=2e-16, spread=1e-17)
+    with pytest.raises(UserError, match="cannot be calibrated"):
+        calibrate_committee(plan, valid, out, ["m"], symmetric)
+    hold_out(config, 1, (80,)).rename(layout.dataset(1) / "train.extxyz")
+    write_frames(valid, cells)
+    found = calibrate_committee(plan, valid, out, ["m"], symmetric)["calibration"]
+    assert (found["factor"], found["calibrated"], found["n_frames"]) == (3.0, False, 0)
+    assert "cannot be calibrated on 0 frames" in found["source"]
 
 
 def test_validation_frames_calibrate_where_audits_did_not():

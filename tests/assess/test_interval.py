@@ -86,5 +86,7 @@ def test_the_calibration_has_it_and_says_it():
     )
     assert factor_in_words({"factor": 2.0}) == "2"  # of an earlier version
     assumed = calibrate([(1, [frame(1, 1)])], 0.9, "validation frames")
-    assert in_words(assumed).startswith("not calibrated yet (assumed factor 3); an assumption: ")
+    assert in_words(assumed).startswith(
+        "not calibrated yet (assumed factor 3); the committee cannot be calibrated on 1 frame, "
+    )
     assert "(validation frames of generation 1)" in in_words(assumed)
