@@ -220,6 +220,7 @@ def generations_table(generations: list[Generation]) -> pd.DataFrame:
         assess = gen.assess
         labels, dataset = assess["labels"], assess.get("dataset") or {}
         coverage, walkers = assess.get("measured_coverage") or {}, assess.get("walkers") or {}
+        calibration = assess.get("calibration") or {}
         members = [gen.member_metrics(folder) for folder in gen.member_folders]
         row = {
             "generation": gen.g,
@@ -235,7 +236,9 @@ def generations_table(generations: list[Generation]) -> pd.DataFrame:
             "total_label_seconds": labels["total_seconds"],
             "train_seconds": sum(seconds_of(metrics) for metrics in members) or None,
             "md_seconds": sum(w.get("wall_seconds", 0.0) for w in gen.walkers) or None,
-            "factor": (assess.get("calibration") or {}).get("factor"),
+            "factor": calibration.get("factor"),
+            "factor_low": calibration.get("factor_low"),
+            "factor_high": calibration.get("factor_high"),
             "coverage": coverage.get("share"),
             "coverage_frames": coverage.get("n_frames"),
             "coverage_expected": coverage.get("expected"),

@@ -39,8 +39,8 @@ SMALL = {
     "seed": {"n_frames": 6},
     "model": {"num_channels": 4, "max_L": 0, "max_ell": 1, "correlation": 2, "radial_MLP": [8]},
     "train": {"members": 2, "max_num_epochs": 5},
-    "explore": {"walkers": 1, "steps": 20},
-    "select": {"max_frames": 2, "audit_frames": 2},
+    "explore": {"walkers": 1, "steps": 20, "max_force_error": 10000},
+    "select": {"max_frames": 2, "audit_frames": 2, "window": [50, 20000]},
 }
 
 

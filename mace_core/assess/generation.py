@@ -1,21 +1,23 @@
 """The assessment of one generation: test its models on labels they have never seen, and decide."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from mace_core.assess.calibration import calibrate, measured_coverage
+from mace_core.assess.calibration import following, measured_coverage
 from mace_core.assess.decide import decide
 from mace_core.assess.errors import errors
 from mace_core.assess.findings import findings
 from mace_core.assess.labels import label_counts, labelled_frames, start
+from mace_core.assess.measured_with import as_measured, difference
 from mace_core.assess.outliers import outliers
 from mace_core.assess.score import load_committee, score, unlike, unseen
 from mace_core.assess.spent import calls_said
+from mace_core.assess.words import in_words
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
     ASSESS_FORMAT,
@@ -128,6 +130,8 @@ def _tested(
 ) -> dict[str, Any]:
     """What needs models: errors, coverage, calibration for the next generation, walkers."""
     g, calibration, notes = plan["generation"], content["calibration"], []
+    if changed := difference(calibration):
+        notes.append(changed)
     trained = _trained(layout, g)
     store = LabelStore(config.campaign.label_store, config.labeller)
     fresh, said = unseen(
@@ -156,17 +160,18 @@ def _tested(
         if kind != QUARANTINE:
             seed = derived_seed(config.campaign.seed, g, "assess", "bootstrap", kind)
             result[kind] = errors(frames, config.stop.confidence, seed)
-    audits = [(g, scored["audit"])]
-    for h in range(g - 1, 0, -1):
-        audits.append((h, read_frames(layout.predictions(h, "audit"))))
-    following = calibrate(audits, config.stop.coverage)
-    if following is None:
-        notes.append("no audit frame was labelled: the calibration stays as it was")
+    calibrated, said = following(
+        _audits(layout, g, store, scored["audit"]),
+        config.stop.coverage,
+        as_measured(calibration),
+        lambda frames: [found.max_forces_std for found in committee.predict(frames)],
+    )
+    notes += said
     dataset = read_json(layout.dataset(g) / "dataset.json")
     selection = read_json(select_path)
     result |= {
         "dataset": {key: dataset[key] for key in ("n_train", "n_valid", "sha256", "elements")},
-        "calibration": following or calibration,
+        "calibration": calibrated,
         "measured_coverage": measured_coverage(scored["audit"], calibration),
         "walkers": _walkers(layout, g, plan["sizes"]["walkers"]) | {"factor": calibration["factor"]},
         "selection": {key: selection[key] for key in ("candidates", "picked", "audit")}
@@ -174,6 +179,23 @@ def _tested(
         "notes": notes,
     }
     return result
+
+
+def _audits(
+    layout: Layout, g: int, store: LabelStore, newest: list[Atoms]
+) -> Iterator[tuple[int, list[Atoms]]]:
+    """Scored audit frames, newest generation first, without labels that are doubted by now."""
+    yield g, newest
+    for h in range(g - 1, 0, -1):
+        yield (
+            h,
+            [
+                atoms
+                for atoms in read_frames(layout.predictions(h, "audit"))
+                if store.doubts.read(atoms.info[FRAME_ID]) is None
+                or store.releases.read(atoms.info[FRAME_ID]) is not None
+            ],
+        )
 
 
 def _doubted(
@@ -271,7 +293,15 @@ def lines(result: dict[str, Any]) -> list[str]:
     if measured:
         shown.append(
             f"{head}uncertainty · bounded the error of {measured['covered']} of "
-            f"{measured['n_frames']} audit frames, {measured['expected']:.0%} expected"
+            f"{measured['n_frames']} audit frames, {_expected(measured)}"
         )
+    if calibration := result["calibration"]:
+        shown.append(f"{head}calibration · factor for the next generation: {in_words(calibration)}")
     shown += [f"{head}note · {note}" for note in result["notes"]]
     return [*shown, f"{head}{result['outcome'].upper()} · {result['reason']}"]
+
+
+def _expected(measured: dict[str, Any]) -> str:
+    if measured["expected"] is None:
+        return "by an assumed factor: not calibrated yet"
+    return f"{measured['expected']:.0%} expected"

@@ -20,14 +20,13 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Make a committee of members, with the factor that turns their spread into an error."""
         from mace_core.assess.committee import calibrate_committee
+        from mace_core.assess.words import in_words
         from mace_core.plan import read_plan
 
         made = calibrate_committee(read_plan(plan), valid, out, models)
-        found = made["calibration"]
         print(
-            f"gen {made['generation']} · committee of {len(made['members'])} · error ≤ "
-            f"{found['factor']:.3g} × spread for {found['level']:.0%} of frames "
-            f"({found['n_frames']} frames: {found['source']})"
+            f"gen {made['generation']} · committee of {len(made['members'])} · calibration "
+            f"factor: {in_words(made['calibration'])}"
         )
 
     @app.command()

@@ -11,7 +11,8 @@ import pandas as pd
 import plotly.offline
 
 from mace_core.assess.spent import computed_said
-from mace_core.chronicle import Chronicle, generations_table, walkers_table
+from mace_core.assess.words import in_words
+from mace_core.chronicle import Chronicle, Generation, generations_table, walkers_table
 from mace_core.config import Config
 from mace_core.conventions import MEV
 from mace_core.errors import UserError
@@ -85,6 +86,7 @@ def render(chronicle: Chronicle) -> str:
         assessed=assessed.strftime("%Y-%m-%d %H:%M"),
         target=f"{chronicle.target / MEV:g}",
         last={"notes": [], **last.assess},
+        factors=factors(last),
         generations=[gen.assess for gen in chronicle.generations],
         table=_rows(table),
         improvement=improvement(table),
@@ -114,6 +116,14 @@ def render(chronicle: Chronicle) -> str:
         plotly_js=plotly.offline.get_plotlyjs(),
         chemiscope_js=viewer.script() if dataset else "",
     )
+
+
+def factors(generation: Generation) -> list[tuple[str, str]]:
+    """The calibration that a generation used, and the one that it leaves to the next, in words."""
+    used = (generation.committee or {}).get("calibration")
+    following = generation.assess.get("calibration")
+    rows = ((f"Factor in generation {generation.g}", used), ("For the next generation", following))
+    return [(title, in_words(calibration)) for title, calibration in rows if calibration]
 
 
 def improvement(table: pd.DataFrame) -> dict | None:

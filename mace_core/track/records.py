@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mace_core import figures
+from mace_core.assess.words import in_words
 from mace_core.chronicle import (
     KINDS,
     Chronicle,
@@ -45,6 +46,8 @@ _METRICS = {
     "stable_fraction": ("md/stable_fraction", 1.0),
     "time_fs": ("md/time_fs", 1.0),
     "factor": ("calibration/factor", 1.0),
+    "factor_low": ("calibration/factor_low", 1.0),
+    "factor_high": ("calibration/factor_high", 1.0),
     "coverage": ("calibration/coverage", 1.0),
     "coverage_expected": ("calibration/coverage_expected", 1.0),
     "candidates": ("select/candidates", 1.0),
@@ -132,6 +135,12 @@ def generation_record(chronicle: Chronicle, generation: Generation) -> RunRecord
         "theory": str(generation.plan.get("theory", "")),
         "mlflow.note.content": _note(chronicle, generation),
     }
+    for tag, calibration in (
+        ("calibration", (generation.committee or {}).get("calibration")),
+        ("calibration_next", assess.get("calibration")),
+    ):
+        if calibration:
+            tags[tag] = in_words(calibration)
     if dataset:
         params |= {"dataset.n_train": str(dataset["n_train"]), "dataset.sha256": dataset["sha256"]}
         tags["dataset.sha256"] = dataset["sha256"]

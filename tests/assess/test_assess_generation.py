@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from small_campaign import (
     WrongCommittee,
     copper,
@@ -17,6 +18,7 @@ from small_campaign import (
 from mace_core.assess.committee import calibrate_committee
 from mace_core.assess.generation import assess_generation, lines
 from mace_core.chronicle import Chronicle, generations_table
+from mace_core.committee_file import read_committee
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
@@ -306,9 +308,8 @@ def test_a_campaign_converges_and_says_where_everything_is():
     assert plan["labels_spent"] == 14
     result = assess(config, 2, plan, committee)
     assert result["outcome"] == "converged"
-    # 6 + 6 frames: 12 reach the coverage that 6 did not.
-    assert result["calibration"]["source"] == "audit of generations 1, 2"
-    assert result["calibration"]["n_frames"] == 12
+    assert result["calibration"]["source"] == "audit of generation 2"
+    assert result["calibration"]["n_frames"] == 6
     assert result["measured_coverage"]["covered"] == 0
     summary = write_summary(layout_of(config), config)
     assert summary == read_json(layout_of(config).summary)
@@ -429,24 +430,226 @@ def test_a_lost_record_is_an_error_not_a_smaller_audit():
         assess(config, 1, plan, committee)
 
 
+def hold_out(config, g, seeds, error=0.0):
+    """Labelled validation frames of generation ``g``; labels off by ``error`` eV/Å."""
+    path = layout_of(config).dataset(g) / "valid.extxyz"
+    frames = [copper(k) for k in seeds]
+    for atoms, found in zip(frames, WrongCommittee(error).predict(frames), strict=True):
+        atoms.arrays["REF_forces"] = found.forces
+    write_frames(path, frames)
+    return path
+
+
 def test_committee_is_calibrated_on_validation_frames_first():
     config = settings()
     plan, committee = two_generations(config)
     layout = layout_of(config)
-    valid = [copper(k) for k in (80, 81)]
-    for atoms, found in zip(valid, WrongCommittee(error=0.0).predict(valid), strict=True):
-        atoms.arrays["REF_forces"] = found.forces
-    write_frames(layout.dataset(1) / "valid.extxyz", valid)
-    out = layout.committee(1)
-    made = calibrate_committee(
-        plan, layout.dataset(1) / "valid.extxyz", out, ["a/m0", "a/m1"], committee
-    )
+    valid, out = hold_out(config, 1, range(80, 86)), layout.committee(1)
+    made = calibrate_committee(plan, valid, out, ["a/m0", "a/m1"], committee)
     assert made == read_json(out)
     assert made["members"] == ["a/m0", "a/m1"]
     assert made["dataset"] == "0" * 64
     assert made["calibration"]["factor"] == pytest.approx(2.0)
-    assert made["calibration"]["level"] == pytest.approx(2 / 3)
+    assert made["calibration"]["calibrated"]
+    assert made["calibration"]["level"] == pytest.approx(6 / 7)
     assert made["calibration"]["source"] == "validation frames of generation 1"
+
+
+def test_a_first_calibration_from_two_frames_is_none():
+    config = settings()
+    plan, committee = two_generations(config)
+    layout = layout_of(config)
+    made = calibrate_committee(
+        plan, hold_out(config, 1, (80, 81)), layout.committee(1), ["m0", "m1"], committee
+    )
+    found = made["calibration"]
+    assert (found["factor"], found["calibrated"], found["level"]) == (3.0, False, None)
+    assert found["n_frames"] == 2 and "5 are needed" in found["source"]
+    assert read_committee(layout.committee(1)).factor == 3.0
+    result = assess(config, 1, plan, committee)
+    assert result["measured_coverage"] == {
+        "covered": 6,
+        "n_frames": 6,
+        "share": 1.0,
+        "expected": None,
+    }
+    said = "\n".join(lines(result))
+    assert "6 of 6 audit frames, by an assumed factor: not calibrated yet" in said
+    assert "factor for the next generation: 2 (90% interval 2 to 2)" in said
+    assert result["calibration"]["calibrated"]
+    assert write_summary(layout, config)["generations"][1]["measured_coverage"]["expected"] is None
+
+
+def test_held_out_frames_without_forces_do_not_stop_a_campaign_that_has_some():
+    config = settings()
+    plan, committee = two_generations(config)
+    layout = layout_of(config)
+    valid = layout.dataset(1) / "valid.extxyz"  # one frame without forces
+    train = [copper(k) for k in range(4)]
+    train[2].arrays["REF_forces"] = WrongCommittee(0.0).predict(train)[2].forces
+    write_frames(layout.dataset(1) / "train.extxyz", train)
+    found = calibrate_committee(plan, valid, layout.committee(1), ["m"], committee)["calibration"]
+    assert (found["calibrated"], found["n_frames"], found["factor"]) == (False, 0, 3.0)
+
+
+def test_one_atom_cells_calibrate_nothing_and_alone_are_refused():
+    """Forces, errors and spread are 0 by symmetry: a factor of them would be 0."""
+    config = settings()
+    plan, _ = two_generations(config)
+    layout = layout_of(config)
+    cells = [bulk("Cu", a=a) for a in np.linspace(3.5, 3.7, 7)]
+    for atoms in cells:
+        atoms.arrays["REF_forces"] = np.zeros((1, 3))
+    valid, out = layout.dataset(1) / "valid.extxyz", layout.committee(1)
+    write_frames(valid, cells)
+    symmetric = WrongCommittee(error=2e-16, spread=1e-17)
+    with pytest.raises(UserError, match="cannot be calibrated"):
+        calibrate_committee(plan, valid, out, ["m"], symmetric)
+    hold_out(config, 1, (80,)).rename(layout.dataset(1) / "train.extxyz")
+    write_frames(valid, cells)
+    found = calibrate_committee(plan, valid, out, ["m"], symmetric)["calibration"]
+    assert (found["factor"], found["calibrated"], found["n_frames"]) == (3.0, False, 0)
+    assert "cannot be calibrated on 0 frames" in found["source"]
+
+
+def test_validation_frames_calibrate_where_audits_did_not():
+    config = settings()
+    plan, committee = two_generations(config, n_audit=2)
+    layout = layout_of(config)
+    calibrate_committee(
+        plan, hold_out(config, 1, (80,)), layout.committee(1), ["m0", "m1"], committee
+    )
+    result = assess(config, 1, plan, WrongCommittee(error=0.05))
+    assert (result["calibration"]["calibrated"], result["calibration"]["n_frames"]) == (False, 2)
+    assert result["calibration"]["factor"] == pytest.approx(5.0)
+    assert "not calibrated yet (assumed factor 5)" in "\n".join(lines(result))
+    plan = generation(config, 2, [copper(0)])
+    few = calibrate_committee(
+        plan, hold_out(config, 2, (80, 81)), layout.committee(2), ["m"], committee
+    )
+    assert few["calibration"] == plan["calibration"] == result["calibration"]
+    enough = calibrate_committee(
+        plan, hold_out(config, 2, range(80, 86)), layout.committee(2), ["m"], committee
+    )
+    assert enough["calibration"]["source"] == "validation frames of generation 2"
+    assert enough["calibration"]["factor"] == pytest.approx(2.0)
+
+
+class Unalike(WrongCommittee):
+    """Four times the spread on one frame."""
+
+    def __init__(self, frame_id, **keys):
+        super().__init__(**keys)
+        self.frame_id = frame_id
+
+    def predict(self, frames, batch_size=8, stress=False):
+        found = super().predict(frames, batch_size, stress)
+        for atoms, prediction in zip(frames, found, strict=True):
+            if atoms.info.get("frame_id") == self.frame_id:
+                prediction.forces_std = 4 * prediction.forces_std
+                prediction.max_forces_std *= 4
+        return found
+
+
+def test_older_audits_are_shown_to_the_newest_committee():
+    config = settings()
+    plan, _ = two_generations(config)
+    assess(config, 1, plan, WrongCommittee(error=0.04))
+    audited = [a.info["frame_id"] for a in read_frames(layout_of(config).predictions(1, "audit"))]
+    plan = generation(config, 2, [copper(k) for k in range(4)], n_audit=1)
+    newest = Unalike(audited[0], error=0.02)
+    result = assess(config, 2, plan, newest)
+    # One score of 2, and five of 4 from the older audit: the one seen otherwise is left out.
+    assert result["calibration"]["n_frames"] == 6
+    assert result["calibration"]["factor"] == pytest.approx(4.0)
+    assert result["calibration"]["level"] == pytest.approx(6 / 7)
+    assert result["calibration"]["source"] == "audit of generations 1, 2"
+    assert set(audited) <= set(newest.seen)
+    # Nor does a label count that somebody has come to doubt; its frame is not even asked about.
+    store = LabelStore("labels", config.labeller)
+    store.doubts.write(audited[1], {"reason": "another campaign's committee"})
+    again = WrongCommittee(error=0.02)
+    assert assess(config, 2, plan, again)["calibration"]["n_frames"] == 6
+    assert audited[1] not in again.seen
+    store.releases.write(audited[1], {"reason": "right after all"})
+    again = WrongCommittee(error=0.02)
+    assess(config, 2, plan, again)
+    assert audited[1] in again.seen
+
+
+def test_enough_new_audit_frames_ask_nothing_of_older_ones():
+    config = settings()
+    plan, committee = two_generations(config)
+    assess(config, 1, plan, committee)
+    audited = {a.info["frame_id"] for a in read_frames(layout_of(config).predictions(1, "audit"))}
+    newest = WrongCommittee(error=0.02)
+    assess(config, 2, generation(config, 2, [copper(0)]), newest)
+    assert not audited & set(newest.seen)
+
+
+def test_a_factor_measured_with_another_committee_says_so():
+    unmet = {"target_force_mae": 1}
+    config = settings(train={"max_num_epochs": 100, "members": 4}, stop=unmet)
+    plan, committee = two_generations(config)
+    measured = assess(config, 1, plan, committee)["calibration"]
+    changed = settings(train={"max_num_epochs": 50, "members": 3, "device": "cuda"}, stop=unmet)
+    plan = generation(changed, 2, [copper(0)])
+    layout = layout_of(changed)
+    valid = layout.dataset(2) / "valid.extxyz"
+    made = calibrate_committee(plan, valid, layout.committee(2), ["m"])["calibration"]
+    assert made["measured_with"] == {"train.members": [4], "train.max_num_epochs": [100]}
+    assert made["used_with"] == {"train.members": 3, "train.max_num_epochs": 50}
+    assert made["source"] == (
+        "audit of generation 1; measured with train.members 4, train.max_num_epochs 100, "
+        "used with 3, 50"
+    )
+    assert made | measured == made | {"source": measured["source"]}
+    result = assess(changed, 2, plan, committee)
+    assert any(note.startswith("the calibration factor was measured with train.members 4")
+               for note in result["notes"])  # fmt: skip
+    assert "measured_with" not in result["calibration"]
+    # The next generation has the settings with which it was measured.
+    plan = generation(changed, 3, [copper(0)])
+    made = calibrate_committee(plan, valid, layout.committee(3), ["m"])["calibration"]
+    assert made == plan["calibration"]
+
+
+def test_a_calibration_that_stays_says_once_who_measured_it():
+    config = settings(train={"members": 4})
+    plan, committee = two_generations(config)
+    assess(config, 1, plan, committee)
+    changed = settings(train={"members": 3})
+    layout = layout_of(changed)
+    for g in (2, 3):
+        plan = generation(changed, g, [copper(0)], n_audit=0)
+        valid = layout.dataset(g) / "valid.extxyz"
+        # No audit of generation 2: what generation 1 measured goes on.
+        made = calibrate_committee(plan, valid, layout.committee(g), ["m"])["calibration"]
+        assert made["source"] == (
+            "audit of generation 1; measured with train.members 4, used with 3"
+        )
+        if g == 2:
+            result = assess(changed, g, plan, committee)
+            assert "measured_with" not in result["calibration"]
+
+
+def test_files_of_earlier_versions_are_calibrated():
+    config = settings(train={"members": 4})
+    plan, committee = two_generations(config)
+    result = assess(config, 1, plan, committee)
+    old = {"factor": 6.0, "coverage": 0.9, "level": 0.9, "n_frames": 9,
+           "source": "audit of generation 1"}  # fmt: skip
+    write_json(layout_of(config).assess(1), result | {"calibration": old})
+    plan = generation(settings(train={"members": 2}), 2, [copper(0)])
+    layout = layout_of(config)
+    valid = layout.dataset(2) / "valid.extxyz"
+    made = calibrate_committee(plan, valid, layout.committee(2), ["no/such/model"])["calibration"]
+    assert made["factor"] == 6.0
+    assert made["measured_with"] == {"train.members": [4]}
+    content = read_json(layout.committee(2))
+    write_json(layout.committee(2), content | {"calibration": old})
+    result = assess(config, 2, plan, committee)
+    assert result["measured_coverage"]["expected"] == 0.9
 
 
 def test_committee_takes_the_plans_calibration_without_loading_a_model():
@@ -465,8 +668,8 @@ def test_nothing_to_calibrate_on_is_said():
     config = settings()
     plan, committee = two_generations(config)
     layout = layout_of(config)
-    with pytest.raises(UserError, match="no held-out frame with forces") as caught:
+    with pytest.raises(UserError, match="cannot be calibrated: no frame of the data") as caught:
         calibrate_committee(
             plan, layout.dataset(1) / "valid.extxyz", layout.committee(1), ["m"], committee
         )
-    assert "valid_fraction" in caught.value.mend
+    assert "label frames with forces" in caught.value.mend

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mace_core.assess.calibration import (
+    ASSUMED_FACTOR,
+    LEAST_FRAMES,
     calibrate,
     conformal_factor,
-    frames_needed,
+    following,
     measured_coverage,
-    scores,
+    weight_needed,
 )
+from mace_core.assess.scores import scores
 from mace_core.errors import UserError
 
 
@@ -37,7 +40,7 @@ def test_frames_without_labels_have_no_score():
     unlabelled = frame(1, 1)
     del unlabelled.arrays["REF_forces"]
     assert len(scores([unlabelled])) == 0
-    assert calibrate([(1, [unlabelled])], 0.9) is None
+    assert calibrate([(1, [unlabelled])], 0.9)["n_frames"] == 0
 
 
 @pytest.mark.parametrize(
@@ -55,12 +58,34 @@ def test_too_few_frames_give_the_largest_score_and_say_so():
     assert conformal_factor(np.array([2.0, 5.0, 1.0]), 0.9) == (5.0, 0.75)
 
 
-@given(st.floats(0.01, 0.99))
-def test_frames_needed_is_the_least_number(coverage):
-    n = frames_needed(coverage)
-    assert n / (n + 1) >= coverage - 1e-8
-    if n > 1:
-        assert (n - 1) / n < coverage
+@pytest.mark.parametrize(("coverage", "n"), [(0.8, 3), (0.9, 6), (0.95, 13), (0.5, 1)])
+def test_older_audits_join_where_the_newest_would_miss_half_again_as_much(coverage, n):
+    assert math.ceil(weight_needed(coverage) - 1e-9) == n
+    assert n / (n + 1) >= 1 - 1.5 * (1 - coverage) - 1e-9
+    assert (n - 1) / n < 1 - 1.5 * (1 - coverage)
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=1, max_size=60),
+    st.floats(0.05, 0.95),
+)
+def test_equal_weights_are_the_unweighted_rule(values, coverage):
+    """Weights a hair below 1 take the weighted branch, and give the same factor."""
+    values = np.array(values)
+    factor, level = conformal_factor(values, coverage)
+    assert conformal_factor(values, coverage, np.ones(len(values))) == (factor, level)
+    found = conformal_factor(values, coverage, np.full(len(values), 1 - 1e-13))
+    assert found == (factor, pytest.approx(level))
+
+
+def test_weights_count_as_shares_of_all_and_the_new_frame():
+    values, weights = np.array([5.0, 1.0, 2.0]), np.array([0.25, 1.0, 0.75])
+    # (1 + 0.75) / (2 + 1) = 0.583; with the last one 2 / 3.
+    assert conformal_factor(values, 0.58, weights) == (2.0, pytest.approx(1.75 / 3))
+    assert conformal_factor(values, 0.6, weights) == (5.0, pytest.approx(2 / 3))
+    assert conformal_factor(values, 0.9, weights) == (5.0, pytest.approx(2 / 3))
+    infinite = np.array([np.inf, 1.0, 2.0])
+    assert conformal_factor(infinite, 0.9, weights) == (2.0, pytest.approx(1.75 / 3))
 
 
 @given(
@@ -90,9 +115,15 @@ def test_coverage_on_exchangeable_frames(n, coverage):
     assert level >= min(coverage, n / (n + 1))
 
 
-def test_spread_zero_without_error_is_covered_by_anything():
-    assert scores([frame(0.0, 0.0)]) == [0.0]
-    assert conformal_factor(np.array([0.0, 2.0, 3.0]), 0.7) == (3.0, 0.75)
+def test_frames_without_forces_by_symmetry_say_nothing():
+    """A one-atom cell: error and spread are rounding, whatever their ratio."""
+    symmetric = [frame(0.0, 0.0, 1), frame(3e-16, 1e-17, 1), frame(4e-4, 2e-7, 1)]
+    assert len(scores(symmetric)) == 0
+    assert scores([*symmetric, frame(0.4, 0.2)]) == pytest.approx([2.0])
+    assert measured_coverage(symmetric, {"factor": 2.0, "level": 0.9}) is None
+    found = calibrate([(1, symmetric)], 0.9)
+    assert (found["calibrated"], found["n_frames"]) == (False, 0)
+    assert "cannot be calibrated on 0 frames" in found["source"]
 
 
 def test_spread_zero_with_an_error_lowers_the_level():
@@ -109,23 +140,96 @@ def test_no_spread_at_all_is_an_error_with_a_mend():
     assert "seeds" in caught.value.mend
 
 
-def test_pooling_takes_the_newest_audits_first_and_only_as_many_as_needed():
+def as_recorded(frames):
+    return [float(np.max(atoms.arrays["MACE_forces_std"])) for atoms in frames]
+
+
+def test_the_newest_audit_alone_is_enough_with_six_frames():
+    def older():
+        yield 4, [frame(2, 1)] * 6
+        raise AssertionError("older audits are not read")
+
+    found = calibrate(older(), 0.9, spread_now=as_recorded)
+    assert (found["factor"], found["n_frames"]) == (pytest.approx(2.0), 6)
+    assert found["level"] == pytest.approx(6 / 7)
+    assert (found["source"], found["generations"]) == ("audit of generation 4", [4])
+
+
+def test_older_audits_join_the_newest_first_and_only_as_many_frames_as_needed():
     newest, older, oldest = [frame(2, 1)] * 5, [frame(3, 1)] * 5, [frame(100, 1)] * 5
-    found = calibrate([(4, newest), (3, older), (2, oldest)], 0.9)
-    assert found["n_frames"] == 10
+    found = calibrate([(4, newest), (3, older), (2, oldest)], 0.9, spread_now=as_recorded)
+    assert found["n_frames"] == 6
     assert found["factor"] == pytest.approx(3.0)
-    assert found["level"] == pytest.approx(10 / 11)
+    assert found["level"] == pytest.approx(6 / 7)
     assert found["source"] == "audit of generations 3, 4"
-    enough = calibrate([(4, [frame(2, 1)] * 9), (3, older)], 0.9)
-    assert enough["source"] == "audit of generation 4"
-    gap = calibrate([(4, []), (3, older), (2, newest)], 0.9)
-    assert gap["source"] == "audit of generations 2, 3"
+    gap = calibrate([(4, []), (3, newest), (2, older)], 0.9, spread_now=as_recorded)
+    assert gap["generations"] == [2, 3]
+    alone = calibrate([(4, newest), (3, older)], 0.9)
+    assert (alone["n_frames"], alone["level"]) == (5, pytest.approx(5 / 6))
     assert calibrate([(1, newest)], 0.9, "validation frames")["source"].startswith("validation")
 
 
+def test_old_scores_weigh_by_how_alike_the_newest_committee_sees_the_frames():
+    newest = [frame(2, 1)] * 4
+    # Spread of the newest: half of what it was on all but the first, where it is four times that.
+    older = [frame(9, 1), *[frame(3, 1)] * 4]
+    now = [2.0, 0.5, 0.5, 0.5, 0.5]
+    found = calibrate([(3, newest), (2, older)], 0.9, spread_now=lambda frames: now)
+    # What is common to all cancels; the first frame would weigh 1/4, and is not needed.
+    assert (found["factor"], found["n_frames"]) == (pytest.approx(3.0), 6)
+    assert found["level"] == pytest.approx(6 / 7)
+    few = calibrate([(3, [frame(2, 1)] * 2), (2, older[:4])], 0.9, spread_now=lambda f: now[:4])
+    assert (few["factor"], few["n_frames"]) == (pytest.approx(9.0), 6)
+    assert few["level"] == pytest.approx((2 + 3 + 0.25) / (2 + 3 + 0.25 + 1))
+
+
+def test_the_newest_committee_is_asked_about_some_tens_of_frames_at_most():
+    asked = []
+
+    def spread_now(frames):
+        asked.append(len(frames))
+        return as_recorded(frames)
+
+    calibrate([(9, []), (8, [frame(2, 1)] * 500), (7, [frame(2, 1)] * 500)], 0.99, "audit",
+              spread_now)  # fmt: skip
+    assert asked == [40]
+
+
+@pytest.mark.parametrize("n", [0, 1, LEAST_FRAMES - 1])
+def test_few_frames_calibrate_nothing(n):
+    frames = [frame(1.0, 1.0)] * n
+    found = calibrate([(1, frames)], 0.9, "validation frames")
+    assert found["factor"] == ASSUMED_FACTOR
+    assert (found["calibrated"], found["level"], found["n_frames"]) == (False, None, n)
+    assert found["factor_low"] is found["factor_high"] is None
+    if n:
+        outlier = calibrate([(1, [*frames[1:], frame(7.0, 1.0)])], 0.9)
+        assert outlier["factor"] == pytest.approx(7.0)  # not below what was seen
+        assert not outlier["calibrated"]
+    assert calibrate([(1, [frame(1.0, 1.0)] * LEAST_FRAMES)], 0.9)["calibrated"]
+
+
+def test_audits_too_few_to_calibrate_leave_what_was_measured():
+    measured = calibrate([(1, [frame(2.5, 1)] * 8)], 0.9, "validation frames")
+    kept, notes = following([(1, [frame(4, 1)] * 2)], 0.9, measured, as_recorded)
+    assert kept == measured
+    assert "2 audit frames are too few" in notes[0]
+    assert following([(1, [])], 0.9, measured, as_recorded)[0] == measured
+    assumed = calibrate([(1, [frame(5, 1)])], 0.9, "validation frames")
+    found, notes = following([(1, [frame(4, 1)] * 2)], 0.9, assumed, as_recorded)
+    assert (found["factor"], found["calibrated"], notes) == (pytest.approx(5.0), False, [])
+    assert found["n_frames"] == 2
+    # Five frames of two audits are a calibration.
+    sets = [(2, [frame(1, 1)] * 3), (1, [frame(2, 1)] * 2)]
+    found, notes = following(sets, 0.9, found, as_recorded)
+    assert (found["factor"], found["calibrated"]) == (pytest.approx(2.0), True)
+
+
 def test_measured_coverage_counts_frames_below_the_bound():
-    found = measured_coverage(
-        [frame(1, 1), frame(2, 1), frame(3, 1), frame(0.1, 0)], {"factor": 2.0, "level": 0.9}
-    )
+    frames = [frame(1, 1), frame(2, 1), frame(3, 1), frame(0.1, 0)]
+    found = measured_coverage(frames, {"factor": 2.0, "level": 0.9})
     assert found == {"covered": 2, "n_frames": 4, "share": 0.5, "expected": 0.9}
     assert measured_coverage([], {"factor": 2.0, "level": 0.9}) is None
+    assert measured_coverage(frames, {"factor": 2.0})["expected"] is None
+    assumed = {"factor": 2.0, "level": None, "calibrated": False}
+    assert measured_coverage(frames, assumed)["expected"] is None

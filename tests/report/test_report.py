@@ -278,6 +278,35 @@ def test_without_frozen_set_and_calibration(tmp_path):
     assert "plot-coverage" not in found.data and "plot-parity_forces" in found.data
 
 
+def test_factors_say_their_interval_or_that_they_are_assumed(tmp_path):
+    config = load_config(write_fake_campaign(tmp_path, generations=1))
+    layout = Layout(config.campaign.results_dir, config.campaign.name)
+    assess, committee = read_json(layout.assess(1)), read_json(layout.committee(1))
+    assumed = {
+        "factor": 3.0,
+        "calibrated": False,
+        "coverage": 0.9,
+        "level": None,
+        "n_frames": 2,
+        "source": "the committee cannot be calibrated on 2 frames, 5 are needed",
+    }
+    measured = assess["calibration"] | {"factor": 2.5, "factor_low": 2.0, "factor_high": 4.0}
+    coverage = assess["measured_coverage"] | {"expected": None}
+    changed = {"calibration": measured, "measured_coverage": coverage}
+    write_json(layout.committee(1), committee | {"calibration": assumed})
+    write_json(layout.assess(1), assess | changed)
+    found = Page(write_report(config, None, tmp_path / "assumed.html"))
+    assert "Factor in generation 1: not calibrated yet (assumed factor 3)" in found.text
+    assert "For the next generation: 2.5 (90% interval 2 to 4)" in found.text
+    assert "plot-coverage" in found.data
+    # Not calibrated after it either, and committee.json of an earlier version.
+    write_json(layout.committee(1), committee)
+    write_json(layout.assess(1), assess | changed | {"calibration": assumed})
+    found = Page(write_report(config, None, tmp_path / "old.html"))
+    assert "Factor in generation 1: 3, bounds the error of 90% of frames; 6 frames:" in found.text
+    assert "For the next generation: not calibrated yet (assumed factor 3)" in found.text
+
+
 def test_audit_without_bounds_and_without_frames(tmp_path):
     config = load_config(write_fake_campaign(tmp_path, generations=2))
     layout = Layout(config.campaign.results_dir, config.campaign.name)
