@@ -4,7 +4,7 @@ assess.json keeps them, so that the rule can be evaluated again, over any window
 without the frames.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -99,21 +99,3 @@ def voigt(stress: Any) -> np.ndarray:
     """[6] of a [6] or [3, 3] stress."""
     stress = np.asarray(stress, dtype=float)
     return full_3x3_to_voigt_6_stress(stress.reshape(3, 3)) if stress.size == 9 else stress
-
-
-def walk_spreads(frames: Iterable[Atoms]) -> dict[str, float] | None:
-    """Mean spread of a walk's frames, eV/Å: of ``all`` atoms, and of each element's.
-
-    Returns:
-        None where no frame has a spread.
-    """
-    sums: dict[str, list[float]] = {}
-    for atoms in frames:
-        spread = atoms.arrays.get(MACE_FORCES_STD)
-        if spread is None:
-            continue
-        symbols = np.array(atoms.get_chemical_symbols())
-        sums.setdefault("all", []).append(float(spread.mean()))
-        for symbol in np.unique(symbols):
-            sums.setdefault(str(symbol), []).append(float(spread[symbols == symbol].mean()))
-    return {key: float(np.mean(values)) for key, values in sums.items()} or None

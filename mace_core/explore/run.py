@@ -69,7 +69,9 @@ def explore(
         settings = settings.model_copy(update={"steps": exam["steps"]})
     training = read_frames(train)
     held_out = [] if valid is None else read_frames(valid)
-    starts = start_frames(training, settings.min_distance_factor, max(temperatures), held_out)
+    starts = start_frames(
+        training, settings.min_distance_factor, max(temperatures), held_out, config.model.r_max
+    )
     strata = dealt_strata(starts, settings.walkers, len(temperatures), examined, generation)
     stratum = strata[walker]
     about = {

@@ -1,5 +1,6 @@
 """Where walkers can start."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ from ase import Atoms, units
 from mace_core.contacts import close_contact
 from mace_core.conventions import CHARGE, CONFIG_TYPE, FRAME_ID, ISOLATED_ATOM, REF_ENERGY, SPIN
 from mace_core.errors import UserError
+from mace_core.explore.pieces import clusters
 from mace_core.frames import canonical
 from mace_core.strata import composition, stratum_of
 
@@ -17,6 +19,7 @@ def start_frames(
     min_distance_factor: float,
     temperature: float,
     held_out: Sequence[Atoms] = (),
+    r_max: float = math.inf,
 ) -> dict[str, list[Atoms]]:
     """The frames that MD can start from, by stratum: canonical, each once, without labels.
 
@@ -35,6 +38,8 @@ def start_frames(
         temperature: K, of the hottest walker: up to 3 N kT, twice the mean potential energy of a
             harmonic system, is not far.
         held_out: the frames held out of training.
+        r_max: Å, the model's cutoff: a frame in more pieces beyond it than others of its stratum
+            (where molecules have evaporated) starts a walk only if there are no others.
 
     Returns:
         Frames by the name of their stratum, names sorted; only strata that have one.
@@ -43,8 +48,8 @@ def start_frames(
         UserError: there is none.
     """
     starts = {
-        **_by_stratum(held_out, min_distance_factor, temperature),
-        **_by_stratum(training, min_distance_factor, temperature),
+        **_by_stratum(held_out, min_distance_factor, temperature, r_max),
+        **_by_stratum(training, min_distance_factor, temperature, r_max),
     }
     if not starts:
         raise UserError(
@@ -55,15 +60,15 @@ def start_frames(
 
 
 def _by_stratum(
-    frames: Sequence[Atoms], min_distance_factor: float, temperature: float
+    frames: Sequence[Atoms], min_distance_factor: float, temperature: float, r_max: float
 ) -> dict[str, list[Atoms]]:
     lowest: dict[tuple, float] = {}
     for atoms in frames:
         if REF_ENERGY in atoms.info:
             key, energy = _like(atoms), float(atoms.info[REF_ENERGY])
             lowest[key] = min(energy, lowest.get(key, energy))
-    near: dict[str, dict[str, Atoms]] = defaultdict(dict)
-    far: dict[str, dict[str, Atoms]] = defaultdict(dict)
+    # Stratum → (number of clusters, whether it is far) → frames; the least key is used.
+    found: dict[str, dict[tuple[int, bool], dict[str, Atoms]]] = defaultdict(dict)
     for atoms in frames:
         if len(atoms) < 2 or atoms.info.get(CONFIG_TYPE) == ISOLATED_ATOM:
             continue
@@ -82,8 +87,10 @@ def _by_stratum(
         is_far = REF_ENERGY in atoms.info and (
             float(atoms.info[REF_ENERGY]) > lowest[_like(atoms)] + thermal
         )
-        (far if is_far else near)[stratum_of(atoms)].setdefault(bare.info[FRAME_ID], bare)
-    return {name: list((near.get(name) or far[name]).values()) for name in {*near, *far}}
+        pieces = clusters(atoms, r_max) if math.isfinite(r_max) else 1
+        alike = found[stratum_of(atoms)].setdefault((pieces, is_far), {})
+        alike.setdefault(bare.info[FRAME_ID], bare)
+    return {name: list(ranked[min(ranked)].values()) for name, ranked in found.items()}
 
 
 def lowest_energy(training: Sequence[Atoms], start: Atoms) -> float | None:

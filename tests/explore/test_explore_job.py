@@ -187,3 +187,19 @@ def test_walks_start_near_the_lowest_known_energy_of_the_same_atoms():
     starts = start_frames([hot, warm, other, low, hot_isomer, isomer], 0.6, 300)
     assert first_z(starts["water"]) == pytest.approx(first_z([warm, other, low]), abs=1e-6)
     assert first_z(starts["isomer"]) == pytest.approx(first_z([isomer]), abs=1e-6)
+
+
+def test_no_walk_starts_where_molecules_have_evaporated():
+    water = molecule("H2O")
+
+    def dimer(distance, energy):
+        other = water.copy()
+        other.positions += (distance, 0, 0)
+        atoms = water + other
+        atoms.info = {"REF_energy": energy, "stratum": "dimer"}
+        return atoms
+
+    near, parted = dimer(3.0, -2.0), dimer(12.0, -2.1)
+    starts = start_frames([parted, near], 0.6, 300, r_max=5.0)["dimer"]
+    assert [atoms.get_distance(0, 3) for atoms in starts] == [pytest.approx(3.0)]
+    assert len(start_frames([parted], 0.6, 300, r_max=5.0)["dimer"]) == 1
