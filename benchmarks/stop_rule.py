@@ -290,11 +290,6 @@ class Campaign:
 def one(job):
     kind, seed, floor, even, n_strata = job
     bounds.DRAWS = 4000
-    import os
-
-    CONFIG["select"] = {"audit_frames": int(os.environ.get("AF", "8"))}
-    CONFIG["stop"]["exam_frames"] = int(os.environ.get("EF", "4"))
-    CONFIG["explore"]["walkers"] = int(os.environ.get("NW", "4"))
     draw = lognormal_walk if kind == "lognormal" else _real()
     return Campaign(seed, draw, floor, even, n_strata).run()
 

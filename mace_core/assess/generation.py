@@ -173,7 +173,8 @@ def _tested(
         "dataset": {key: dataset[key] for key in ("n_train", "n_valid", "sha256", "elements")},
         "calibration": calibrated,
         "measured_coverage": measured_coverage(scored["audit"], calibration),
-        "walkers": _walkers(layout, g, plan["sizes"]["walkers"]) | {"factor": calibration["factor"]},
+        "walkers": _walkers(layout, g, plan["sizes"]["walkers"])
+        | {"factor": calibration["factor"]},
         "selection": {key: selection[key] for key in ("candidates", "picked", "audit")}
         | {"no_candidates": selection.get("no_candidates")},
         "notes": notes,

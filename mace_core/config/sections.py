@@ -373,9 +373,9 @@ class Select(Section):
     strategy: Literal["uncertainty", "random"] = Field(
         "uncertainty", description="random is the baseline to compare with"
     )
-    max_frames: int = Field(20, ge=0, description="picked in a generation, at most")
+    max_frames: int = Field(16, ge=0, description="picked in a generation, at most")
     audit_frames: int = Field(
-        8,
+        12,
         ge=1,
         description="drawn at random from where the MD went, as many of each stratum: they measure "
         "the error",
@@ -445,13 +445,13 @@ class Stop(Section):
         ge=0,
         description="final exam: one walk per stratum, this many times explore.steps; 0: no exam",
     )
-    exam_frames: int = Field(4, ge=1, description="final exam: audit frames of each of its walks")
+    exam_frames: int = Field(6, ge=1, description="final exam: audit frames of each of its walks")
     group_factor: float = Field(
         2.0,
         ge=1,
         description="no element's and no walker group's error above this times the target",
     )
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="of bounds (bootstrap over frames)")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the upper bounds of errors")
     coverage: float = Field(
         0.9, gt=0, lt=1, description="share of frames whose error the calibrated uncertainty bounds"
     )
