@@ -20,7 +20,8 @@ forces
     most of a stratum's frames are above the limit, none of them is doubted for that.
 
 A frame alone in its stratum, or one of two that differ, has only the other strata to be compared
-with, and may be doubted without being wrong: it is computed again (:mod:`mace_core.assess.recheck`).
+with, and may be doubted without being wrong. Doubted labels are computed again
+(:mod:`mace_core.assess.recheck`).
 
 The uncertainty is the committee's largest atomic spread for energies too. The spread of the few
 members' energies is one number per frame, and comes out near zero by chance now and then; the

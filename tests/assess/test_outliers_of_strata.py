@@ -1,4 +1,4 @@
-"""A model that is off for a whole stratum is no reason to doubt labels; a wrong label among them is."""
+"""A model that is off for a whole stratum gives no doubt; a wrong label in the stratum does."""
 
 import numpy as np
 import pytest
