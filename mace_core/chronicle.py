@@ -227,7 +227,7 @@ def generations_table(generations: list[Generation]) -> pd.DataFrame:
             "n_train": dataset.get("n_train"),
             "n_valid": dataset.get("n_valid"),
             "calls": labels["calls"],
-            "failed": labels["calls"] - labels["converged"],
+            "failed": labels["calls"] - labels.get("rechecks", 0) - labels["converged"],
             "total_calls": labels["total_calls"],
             "label_seconds": labels["seconds"],
             "total_label_seconds": labels["total_seconds"],

@@ -1,7 +1,6 @@
 """The assessment of one generation: test its models on labels they have never seen, and decide."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ from ase import Atoms
 from mace_core.assess.calibration import calibrate, measured_coverage
 from mace_core.assess.decide import decide
 from mace_core.assess.errors import errors
-from mace_core.assess.labels import label_counts, labelled_frames, start
-from mace_core.assess.outliers import outliers
-from mace_core.assess.score import load_committee, score, unseen
+from mace_core.assess.labels import label_counts, start
+from mace_core.assess.recheck import doubts_of
+from mace_core.assess.score import load_committee
+from mace_core.assess.scored import check_merged, read_scored, score_generation
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
     ASSESS_FORMAT,
@@ -21,17 +21,14 @@ from mace_core.conventions import (
     MACE_FORCES,
     MEV,
     REF_FORCES,
-    ROLE,
     UNSTABLE_ENDS,
-    FrameRole,
     WalkerEnd,
 )
 from mace_core.errors import UserError
-from mace_core.frames import frame_id, read_frames, write_frames
+from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
 from mace_core.layout import Layout
 from mace_core.storage import derived_seed, read_json, write_json
-from mace_core.train.labelled import read_labelled
 
 #: Of the frames scored, those whose label is in doubt.
 QUARANTINE = "quarantine"
@@ -44,6 +41,7 @@ def assess_generation(
     committee_path: str | Path | None = None,
     select_path: str | Path | None = None,
     committee: Any = None,
+    recheck_path: str | Path | None = None,
 ) -> dict[str, Any]:
     """Assess a generation; write assess.json, and the frames scored, with labels and predictions.
 
@@ -56,6 +54,8 @@ def assess_generation(
         committee_path: committee.json, from generation 1 on.
         select_path: select.json, from generation 1 on.
         committee: instead of the one that ``committee_path`` names.
+        recheck_path: recheck.json, of the step that scored the frames and computed the doubted
+            labels again; without it the frames are scored here, and nothing is computed again.
 
     Returns:
         The content of assess.json.
@@ -67,12 +67,8 @@ def assess_generation(
     layout = Layout(config.campaign.results_dir, config.campaign.name)
     g = plan["generation"]
     merged = read_json(merged_path)
-    if merged["generation"] != g or merged["theory"] != plan["theory"]:
-        raise UserError(
-            f"labels of generation {merged['generation']} at theory {merged['theory']}, "
-            f"the plan is for generation {g} at {plan['theory']}",
-            where=str(merged_path),
-        )
+    check_merged(plan, merged, merged_path)
+    recheck = _recheck(plan, recheck_path)
     before = [read_json(layout.assess(h)) for h in range(g)]
     result: dict[str, Any] = {
         "format": ASSESS_FORMAT,
@@ -98,10 +94,9 @@ def assess_generation(
                 f"generation {g} needs --committee and --select", where="maceloop assess"
             )
         content = read_json(committee_path)
-        members = committee or load_committee(content, config)
-        result |= _tested(config, layout, g, merged, content, members, Path(select_path))
+        result |= _tested(config, layout, g, merged, content, committee, Path(select_path), recheck)
     result["labels"] = label_counts(
-        merged, before[-1]["labels"] if before else {}, len(result["quarantine"])
+        merged, before[-1]["labels"] if before else {}, len(result["quarantine"]), recheck
     )
     decision = decide([*before, result], config)
     result |= {
@@ -122,29 +117,20 @@ def _tested(
     content: dict[str, Any],
     committee: Any,
     select_path: Path,
+    recheck: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What needs models: errors, coverage, calibration for the next generation, walkers."""
-    calibration, notes = content["calibration"], []
-    trained = _trained(layout, g)
+    calibration = content["calibration"]
     store = LabelStore(config.campaign.label_store, config.labeller)
-    fresh, said = unseen(
-        labelled_frames(store, merged, select_path), trained, "labelled", select_path.parent
-    )
+    if recheck:
+        scored, notes = read_scored(layout.scored(g), config), list(recheck["notes"])
+    else:
+        committee = committee or load_committee(content, config)
+        scored, notes = score_generation(
+            config, g, merged, store, committee, calibration["factor"], select_path
+        )
+    quarantine, said = _doubted(config, g, store, scored, recheck)
     notes += said
-    sets = {
-        kind: [atoms for atoms in fresh if atoms.info[ROLE] == kind]
-        for kind in (FrameRole.AUDIT, FrameRole.PICKED)
-    }
-    if config.data.frozen_test:
-        keys = (config.data.energy_key, config.data.forces_key, config.data.stress_key)
-        frozen, _ = read_labelled(config.data.frozen_test, *keys)
-        sets["frozen"], said = unseen(frozen, trained, "frozen test", config.data.frozen_test)
-        notes += said
-    scored = {
-        str(kind): score(frames, committee, calibration["factor"], f"gen {g} · assess · {kind}")
-        for kind, frames in sets.items()
-    }
-    quarantine = _doubted(config, g, store, [*scored["audit"], *scored["picked"]])
     scored, said = _set_apart(scored, {entry[FRAME_ID] for entry in quarantine})
     notes += said
     result: dict[str, Any] = {"quarantine": quarantine}
@@ -172,20 +158,46 @@ def _tested(
     return result
 
 
+def _recheck(plan: dict[str, Any], path: str | Path | None) -> dict[str, Any] | None:
+    """The content of recheck.json, of this generation."""
+    if path is None:
+        return None
+    recheck = read_json(path)
+    check_merged(plan, recheck, path)
+    return recheck
+
+
 def _doubted(
-    config: Config, g: int, store: LabelStore, frames: Sequence[Atoms]
-) -> list[dict[str, Any]]:
-    """Labels that the committee doubts and nobody released; the store gets a note of each."""
-    found = [
-        entry
-        for entry in outliers(frames, config.label.outlier_factor)
-        if store.releases.read(entry[FRAME_ID]) is None
-    ]
-    for entry in found:
+    config: Config,
+    g: int,
+    store: LabelStore,
+    scored: dict[str, list[Atoms]],
+    recheck: dict[str, Any] | None,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Labels that the committee doubts and nothing released, and a sentence on the others.
+
+    The store gets a note of each. What was computed again stands in the reason.
+    """
+    doubted = recheck["doubted"] if recheck else doubts_of(scored, config, store)
+    again = {row[FRAME_ID]: row for row in recheck["rechecks"]} if recheck else {}
+    found, released = [], []
+    for entry in doubted:
+        row = again.get(entry[FRAME_ID])
+        if store.releases.read(entry[FRAME_ID]) is not None:
+            released += [entry[FRAME_ID]] if row and row["agrees"] else []
+            continue
+        if row:
+            entry = entry | {"reason": f"{entry['reason']}; {row['reason']}"}
+        found.append(entry)
         store.doubts.write(
             entry[FRAME_ID], {**entry, "campaign": config.campaign.name, "generation": g}
         )
-    return found
+    if not released:
+        return found, []
+    return found, [
+        f"{len(released)} labels that the committee doubted were computed again, agree, and are "
+        f"used: the models are wrong there ({', '.join(released)})"
+    ]
 
 
 def _set_apart(
@@ -215,16 +227,6 @@ def _set_apart(
     return sound, notes
 
 
-def _trained(layout: Layout, g: int) -> set[str]:
-    """Ids of all frames that the members of generation ``g`` trained on or were chosen by."""
-    folder = layout.dataset(g)
-    return {
-        frame_id(atoms)
-        for name in ("train.extxyz", "valid.extxyz")
-        for atoms in read_frames(folder / name)
-    }
-
-
 def _walkers(layout: Layout, g: int, config: Config) -> dict[str, Any]:
     paths = [layout.walker(g, w).with_suffix(".json") for w in range(config.explore.walkers)]
     told = [read_json(path) for path in paths]
@@ -243,10 +245,12 @@ def lines(result: dict[str, Any]) -> list[str]:
     """An assessment in a few lines; errors in meV/Å."""
     head, labels = f"gen {result['generation']} · ", result["labels"]
     withheld = labels["quarantined"]
-    failed = labels["calls"] - labels["converged"] - withheld
+    rechecks = labels.get("rechecks", 0)
+    failed = labels["calls"] - rechecks - labels["converged"] - withheld
     shown = [
         f"{head}labels · {labels['calls']} calls, {labels['converged']} converged, {failed} failed"
         + (f", {withheld} in quarantine" if withheld else "")
+        + (f", {rechecks} of them doubted labels computed again" if rechecks else "")
         + f" · {labels['total_calls']} calls in all"
     ]
     shown += [
