@@ -177,7 +177,7 @@ def _compared(label: Record, outcome: Labelled, how: str) -> dict[str, Any]:
     if apart is None:
         said = f"{how}: no second label, {again.status}: {again.reason}"
         return _row(str(again.status), said, outcome)
-    numbers = "" if apart.agrees else f"{again.energy:.6f} eV instead of {label.energy:.6f} eV; "
+    numbers = "" if apart.agrees else f"{again.energy:.6f} eV instead of {label.energy:.6f} eV, "
     # What it came to, and not whether that is plausible by itself: the label was asked that.
     row = _row("converged", f"{how}: {numbers}{apart.said()}", outcome)
     return row | {

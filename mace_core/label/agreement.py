@@ -33,10 +33,7 @@ class Difference:
         if self.agrees:
             return f"agrees within {energy:.2g} meV/atom, {forces:.2g} meV/Å"
         side = "below" if self.energy < 0 else "above"
-        return (
-            f"differs: {energy:.3g} meV/atom {side} the label, forces apart by up to "
-            f"{forces:.3g} meV/Å"
-        )
+        return f"{energy:.3g} meV/atom {side} the label, forces differ by up to {forces:.3g} meV/Å"
 
 
 def difference(label: Record, again: Record) -> Difference | None:

@@ -204,7 +204,7 @@ def _recheck(again: Record, label: Record) -> str:
         return f"{again.status}: {again.reason}"
     said = f"{again.energy:.6f} eV"
     if (apart := difference(label, again)) is not None:
-        said += f": {apart.said()}"
+        said += f", {apart.said()}"
     return f"{said}; rung {again.rung}, {again.wall_seconds:.1f} s, {again.created}"
 
 
