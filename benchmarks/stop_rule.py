@@ -144,7 +144,7 @@ class Campaign:
             if decision.outcome is not Outcome.CONTINUE:
                 break
             exam = decision.exam
-        printed = stratum_errors(history[1:][-self._window(history) :], self.config)
+        printed = stratum_errors(history, self.config)
         return {
             "outcome": str(decision.outcome),
             "generations": g,
@@ -153,12 +153,6 @@ class Campaign:
             "printed": printed,
             "reason": decision.reason,
         }
-
-    def _window(self, history) -> int:
-        from mace_core.assess.convergence import streak
-
-        target = self.config.stop.target_force_mae * 1e-3
-        return max(streak(history, target), self.config.stop.streak)
 
     def truths(self, g: int) -> dict[str, tuple[float, float, float, float]]:
         """Per stratum: force error (eV/Å), mean |energy error|, offset, its scatter (eV/atom)."""
@@ -264,7 +258,7 @@ class Campaign:
                 "steps_done": 1000 * len(walks),
                 "time_fs": 500.0 * len(walks),
             },
-            "selection": {"candidates": 20, "picked": 20, "audit": len(frames)},
+            "selection": {"candidates": 20, "picked": 20, "audit": len(frames), "exam": 0},
         }
         return record, {
             name: (t[0], self._energy(k, t)) for k, (name, t) in enumerate(truths.items())

@@ -229,7 +229,7 @@ def generations_table(generations: list[Generation]) -> pd.DataFrame:
             "n_valid": dataset.get("n_valid"),
             "calls": labels["calls"],
             "found": labels.get("found"),
-            "failed": labels["calls"] - labels["converged"],
+            "failed": labels["calls"] - labels.get("rechecks", 0) - labels["converged"],
             "total_calls": labels["total_calls"],
             "total_found": labels.get("total_found"),
             "label_seconds": labels["seconds"],

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+#: Sets of frames that a committee is tested on.
+SCORED = ("audit", "picked", "frozen")
+
 
 class Layout:
     """Paths below one campaign's folder.
@@ -41,6 +44,13 @@ class Layout:
 
     def merged(self, g: int) -> Path:
         return self.gen(g) / "label" / "merged.json"
+
+    def recheck(self, g: int) -> Path:
+        return self.gen(g) / "label" / "recheck.json"
+
+    def scored(self, g: int) -> Path:
+        """Folder with a file for each of :data:`SCORED`: REF_* and MACE_*."""
+        return self.gen(g) / "label" / "scored"
 
     def assess(self, g: int) -> Path:
         return self.gen(g) / "assess.json"

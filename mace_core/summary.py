@@ -48,6 +48,7 @@ def summarise(layout: Layout, config: Config) -> dict[str, Any]:
     best = best_generation(assessed)
     last_labels = assessed[-1]["labels"] if assessed else {}
     calls = last_labels.get("total_calls", 0)
+    rechecks = last_labels.get("total_rechecks", 0)
     rows = [row for record in assessed for row in _withheld(layout, config, record)]
     converged = last_labels.get("total_converged", 0) + sum(bool(r["released"]) for r in rows)
     quarantined = in_quarantine(rows)
@@ -62,7 +63,8 @@ def summarise(layout: Layout, config: Config) -> dict[str, Any]:
             "calls": calls,
             "found": last_labels.get("total_found"),
             "converged": converged,
-            "failed": calls - converged - quarantined,
+            "failed": calls - rechecks - converged - quarantined,
+            "rechecks": rechecks,
             "quarantined": quarantined,
             "seconds": last_labels.get("total_seconds", 0.0),
         },
@@ -102,6 +104,7 @@ def text(summary: dict[str, Any]) -> str:
     """The closing lines of a run."""
     total, paths = summary["total"], summary["paths"]
     doubted = f", {total['quarantined']} in quarantine" if total["quarantined"] else ""
+    doubted += f", {total['rechecks']} computed again" if total["rechecks"] else ""
     computed = computed_said(total["calls"], total["found"])
     lines = [
         "",

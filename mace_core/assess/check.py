@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mace_core.config.campaign import Config
 from mace_core.conventions import MEV
 
 #: What ``assess.json`` holds (docs/contracts.md).
@@ -46,6 +47,16 @@ def audit(record: Assessment) -> Mapping[str, Any]:
 def bound(record: Assessment) -> float | None:
     """Upper confidence bound of the audited force MAE, eV/Å; None when there is none."""
     return audit(record).get("force_mae_high")
+
+
+def streak(history: Sequence[Assessment], config: Config) -> int:
+    """Generations in a row, up to the last one, whose bound is below the target."""
+    run, target = 0, config.stop.target_force_mae * MEV
+    for record in reversed(history[1:]):
+        if not below(bound(record), target):
+            break
+        run += 1
+    return run
 
 
 def below(value: float | None, limit: float) -> bool:

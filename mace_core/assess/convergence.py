@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mace_core.assess.check import Assessment, Check, audit, below, bound, mev
+from mace_core.assess.check import Assessment, Check, audit, below, bound, mev, streak
 from mace_core.assess.exam import exam_held
 from mace_core.assess.sample import sample_checks
 from mace_core.assess.strata import strata_checks
@@ -15,7 +15,7 @@ def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
     stop = config.stop
     target, last = stop.target_force_mae * MEV, history[-1]
     high, percent = bound(last), f"{stop.confidence:.0%}"
-    run = streak(history, target)
+    run = streak(history, config)
     # Audit frames add up over as long a streak as there is; all else is asked of its end.
     longest = max(run, stop.streak)
     n_audit = sum(audit(record).get("n_frames", 0) for record in history[1:][-longest:])
@@ -65,21 +65,11 @@ def convergence(history: Sequence[Assessment], config: Config) -> list[Check]:
             else f"{least:.0%} of walkers stable in the worst of the last {stop.streak} "
             f"generations, {stop.min_stable_fraction:.0%} asked",
         ),
-        *strata_checks(history[1:][-longest:], window, config),
+        *strata_checks(history, config),
         _parts("elements", "by_element", _named(last, "dataset", "elements"), last, config),
         _parts("walker_groups", "by_group", _named(last, "walkers", "groups"), last, config),
         *exam_held(last, config),
     ]
-
-
-def streak(history: Sequence[Assessment], target: float) -> int:
-    """Generations in a row, up to the last one, whose bound is below the target (eV/Å)."""
-    run = 0
-    for record in reversed(history[1:]):
-        if not below(bound(record), target):
-            break
-        run += 1
-    return run
 
 
 def _parts(name: str, key: str, expected: set[str], last: Assessment, config: Config) -> Check:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mace_core.assess.check import Assessment, Check, join
-from mace_core.assess.convergence import convergence, streak
+from mace_core.assess.convergence import convergence
 from mace_core.assess.exam import exam_calls, exam_due
 from mace_core.assess.stall import idle, stalls
 from mace_core.config.campaign import Config
-from mace_core.conventions import MEV, LabelStatus, Outcome
+from mace_core.conventions import LabelStatus, Outcome
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def decide(history: Sequence[Assessment], config: Config, new_data: Sequence[str
     if len(history) == 1:
         return _decide_start(history[0], config, new_data)
     checks = convergence(history, config)
-    exam = exam_due(history, streak(history, config.stop.target_force_mae * MEV), config)
+    exam = exam_due(history, config)
     limits = _limits(history, config, exam)
     without_progress, without_candidates = idle(history, config)
     stall_checks = stalls(without_progress, without_candidates, history, config)

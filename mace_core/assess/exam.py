@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mace_core.assess.check import Assessment, Check, mev
+from mace_core.assess.check import Assessment, Check, mev, streak
 from mace_core.assess.strata import (
     assessed_without_strata,
     expected_strata,
@@ -19,18 +19,17 @@ def exam_calls(record: Assessment, config: Config) -> int:
     return len(expected_strata(record)) * config.stop.exam_frames
 
 
-def exam_due(history: Sequence[Assessment], run: int, config: Config) -> bool:
+def exam_due(history: Sequence[Assessment], config: Config) -> bool:
     """Whether the next generation could end the campaign, and so has to hold the exam.
 
     Args:
         history: assessments of generations 0 … g.
-        run: generations in a row whose bound is below the target.
         config: of the stop rule.
     """
     stop, last = config.stop, history[-1]
-    if not stop.exam_length or len(history) < 2 or run < max(1, stop.streak - 1):
+    if not stop.exam_length or streak(history, config) < max(1, stop.streak - 1):
         return False
-    found = stratum_errors(history[1:][-max(run, stop.streak) :], config)
+    found = stratum_errors(history, config)
     limits = targets(config)
     return bool(expected_strata(last)) and all(
         errors.get(f"{kind}_mae") is None or errors[f"{kind}_mae"] < limit

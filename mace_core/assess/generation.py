@@ -1,33 +1,33 @@
 """The assessment of one generation: test its models on labels they have never seen, and decide."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 from mace_core.assess.calibration import following, measured_coverage
 from mace_core.assess.decide import decide
 from mace_core.assess.errors import errors
 from mace_core.assess.findings import findings
-from mace_core.assess.labels import label_counts, labelled_frames, start
+from mace_core.assess.labels import label_counts, start
 from mace_core.assess.measured_with import as_measured, difference
-from mace_core.assess.outliers import outliers
-from mace_core.assess.score import load_committee, score, unlike, unseen
-from mace_core.assess.spent import calls_said
-from mace_core.assess.words import in_words
+from mace_core.assess.rows import rows
+from mace_core.assess.score import load_committee
+from mace_core.assess.scored import check_merged, read_scored, score_generation
+from mace_core.assess.set_apart import QUARANTINE, doubted, set_apart
+from mace_core.assess.strata import stratum_errors
+from mace_core.assess.walked import walked
+from mace_core.assess.walks import walks
 from mace_core.config.campaign import Config, parse_config
 from mace_core.conventions import (
     ASSESS_FORMAT,
     FRAME_ID,
-    MACE_FORCES,
-    MEV,
-    REF_FORCES,
     ROLE,
     UNSTABLE_ENDS,
     FrameRole,
+    LabelStatus,
     WalkerEnd,
 )
 from mace_core.errors import UserError
@@ -35,10 +35,6 @@ from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
 from mace_core.layout import Layout
 from mace_core.storage import derived_seed, read_json, write_json
-from mace_core.train.labelled import read_labelled
-
-#: Of the frames scored, those whose label is in doubt.
-QUARANTINE = "quarantine"
 
 
 def assess_generation(
@@ -48,6 +44,7 @@ def assess_generation(
     committee_path: str | Path | None = None,
     select_path: str | Path | None = None,
     committee: Any = None,
+    recheck_path: str | Path | None = None,
 ) -> dict[str, Any]:
     """Assess a generation; write assess.json, and the frames scored, with labels and predictions.
 
@@ -60,6 +57,8 @@ def assess_generation(
         committee_path: committee.json, from generation 1 on.
         select_path: select.json, from generation 1 on.
         committee: instead of the one that ``committee_path`` names.
+        recheck_path: recheck.json, of the step that scored the frames and computed the doubted
+            labels again; without it the frames are scored here, and nothing is computed again.
 
     Returns:
         The content of assess.json.
@@ -71,12 +70,8 @@ def assess_generation(
     layout = Layout(config.campaign.results_dir, config.campaign.name)
     g = plan["generation"]
     merged = read_json(merged_path)
-    if merged["generation"] != g or merged["theory"] != plan["theory"]:
-        raise UserError(
-            f"labels of generation {merged['generation']} at theory {merged['theory']}, "
-            f"the plan is for generation {g} at {plan['theory']}",
-            where=str(merged_path),
-        )
+    check_merged(plan, merged, merged_path)
+    recheck = _recheck(plan, recheck_path)
     before = [read_json(layout.assess(h)) for h in range(g)]
     result: dict[str, Any] = {
         "format": ASSESS_FORMAT,
@@ -85,6 +80,10 @@ def assess_generation(
         "quarantine": [],
         "dataset": None,
         "audit": None,
+        "audit_frames": [],
+        "walks": [],
+        "strata": {},
+        "lost_audit": {},
         "picked": None,
         "frozen": None,
         "calibration": None,
@@ -102,11 +101,11 @@ def assess_generation(
                 f"generation {g} needs --committee and --select", where="maceloop assess"
             )
         content = read_json(committee_path)
-        members = committee or load_committee(content, config)
-        result |= _tested(plan, config, layout, merged, content, members, Path(select_path))
+        result |= _tested(plan, config, merged, content, committee, Path(select_path), recheck)
+        result["strata"] = stratum_errors([*before, result], config)
         result["notes"] += findings(before, result)
     result["labels"] = label_counts(
-        merged, before[-1]["labels"] if before else {}, len(result["quarantine"])
+        merged, before[-1]["labels"] if before else {}, len(result["quarantine"]), recheck
     )
     decision = decide([*before, result], config)
     result |= {
@@ -122,64 +121,79 @@ def assess_generation(
 def _tested(
     plan: dict[str, Any],
     config: Config,
-    layout: Layout,
     merged: dict[str, Any],
     content: dict[str, Any],
     committee: Any,
     select_path: Path,
+    recheck: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What needs models: errors, coverage, calibration for the next generation, walkers."""
-    g, calibration, notes = plan["generation"], content["calibration"], []
-    if changed := difference(calibration):
-        notes.append(changed)
-    trained = _trained(layout, g)
+    g, calibration = plan["generation"], content["calibration"]
+    layout = Layout(config.campaign.results_dir, config.campaign.name)
     store = LabelStore(config.campaign.label_store, config.labeller)
-    fresh, said = unseen(
-        labelled_frames(store, merged, select_path), trained, "labelled", select_path.parent
-    )
-    notes += said
-    sets = {
-        kind: [atoms for atoms in fresh if atoms.info[ROLE] == kind]
-        for kind in (FrameRole.AUDIT, FrameRole.PICKED)
-    }
-    if config.data.frozen_test:
-        keys = (config.data.energy_key, config.data.forces_key, config.data.stress_key)
-        frozen, _ = read_labelled(config.data.frozen_test, *keys)
-        sets["frozen"], said = unlike(frozen, trained, "frozen test", config.data.frozen_test)
+    changed = difference(calibration)
+    notes = [changed] if changed else []
+    if recheck:
+        scored = read_scored(layout.scored(g), config)
+        notes += recheck["notes"]
+    else:
+        committee = committee or load_committee(content, config)
+        scored, said = score_generation(
+            config, g, merged, store, committee, calibration["factor"], select_path
+        )
         notes += said
-    scored = {
-        str(kind): score(frames, committee, calibration["factor"], f"gen {g} · assess · {kind}")
-        for kind, frames in sets.items()
-    }
-    quarantine = _doubted(config, g, store, [*scored["audit"], *scored["picked"]])
-    scored, said = _set_apart(scored, {entry[FRAME_ID] for entry in quarantine})
+    quarantine, said = doubted(config, g, store, scored, recheck)
     notes += said
+    scored, said = set_apart(scored, {entry[FRAME_ID] for entry in quarantine})
+    notes += said
+    paths = [layout.walker(g, w) for w in range(plan["sizes"]["walkers"])]
+    visited = walks(paths, g, config.explore.save_interval)
     result: dict[str, Any] = {"quarantine": quarantine}
     for kind, frames in scored.items():
         write_frames(layout.predictions(g, kind), frames)
         if kind != QUARANTINE:
-            seed = derived_seed(config.campaign.seed, g, "assess", "bootstrap", kind)
-            result[kind] = errors(frames, config.stop.confidence, seed)
+            seed = derived_seed(config.campaign.seed, g, "assess", "bounds", kind)
+            of = visited if kind == FrameRole.AUDIT else ()
+            result[kind] = errors(frames, config.stop.confidence, seed, of)
+
+    def spreads(frames: list[Atoms]) -> list[float]:
+        members = committee or load_committee(content, config)
+        return [found.max_forces_std for found in members.predict(frames)]
+
     calibrated, said = following(
         _audits(layout, g, store, scored["audit"]),
         config.stop.coverage,
         as_measured(calibration),
-        lambda frames: [found.max_forces_std for found in committee.predict(frames)],
+        spreads,
     )
     notes += said
     dataset = read_json(layout.dataset(g) / "dataset.json")
     selection = read_json(select_path)
-    result |= {
-        "dataset": {key: dataset[key] for key in ("n_train", "n_valid", "sha256", "elements")},
+    keys = ("n_train", "n_valid", "sha256", "elements", "strata")
+    return result | {
+        "audit_frames": rows(scored["audit"], g, config.explore.steps),
+        "walks": visited,
+        "lost_audit": _lost_audit(merged, quarantine),
+        "dataset": {key: dataset[key] for key in keys if key in dataset},
         "calibration": calibrated,
         "measured_coverage": measured_coverage(scored["audit"], calibration),
-        "walkers": _walkers(layout, g, plan["sizes"]["walkers"])
-        | {"factor": calibration["factor"]},
+        "walkers": _walkers(paths) | {"factor": calibration["factor"]},
         "selection": {key: selection[key] for key in ("candidates", "picked", "audit")}
-        | {"no_candidates": selection.get("no_candidates")},
+        | {
+            "exam": sum(row["drawn"] for row in (selection.get("exam") or {}).values()),
+            "no_candidates": selection.get("no_candidates"),
+        },
         "notes": notes,
     }
-    return result
+
+
+def _recheck(plan: dict[str, Any], path: str | Path | None) -> dict[str, Any] | None:
+    """The content of recheck.json, of this generation."""
+    if path is None:
+        return None
+    recheck = read_json(path)
+    check_merged(plan, recheck, path)
+    return recheck
 
 
 def _audits(
@@ -199,110 +213,29 @@ def _audits(
         )
 
 
-def _doubted(
-    config: Config, g: int, store: LabelStore, frames: Sequence[Atoms]
-) -> list[dict[str, Any]]:
-    """Labels that the committee doubts and nobody released; the store gets a note of each."""
-    found = [
-        entry
-        for entry in outliers(frames, config.label.outlier_factor)
-        if store.releases.read(entry[FRAME_ID]) is None
-    ]
-    for entry in found:
-        store.doubts.write(
-            entry[FRAME_ID], {**entry, "campaign": config.campaign.name, "generation": g}
-        )
-    return found
+def _lost_audit(merged: dict[str, Any], quarantine: list[dict[str, Any]]) -> dict[str, int]:
+    """Audit labels that do not count, by status."""
+    lost = Counter(
+        entry["status"]
+        for entry in merged["labels"]
+        if entry[ROLE] == FrameRole.AUDIT and entry["status"] != LabelStatus.CONVERGED
+    )
+    n = sum(entry["role"] == FrameRole.AUDIT for entry in quarantine)
+    if n:
+        lost[str(LabelStatus.QUARANTINED)] += n
+    return dict(sorted(lost.items()))
 
 
-def _set_apart(
-    scored: dict[str, list[Atoms]], doubted: set[str]
-) -> tuple[dict[str, list[Atoms]], list[str]]:
-    """Scored frames with the doubted ones as a kind of their own, and sentences on what changed.
-
-    A wrong label would say that the models are wrong, and enlarge the calibration factor with which
-    all walkers are judged.
-    """
-    notes = []
-    new = {kind: scored[kind] for kind in ("audit", "picked")}
-    sound = dict(scored)
-    for kind, frames in new.items():
-        sound[kind] = [atoms for atoms in frames if atoms.info[FRAME_ID] not in doubted]
-        lost = len(frames) - len(sound[kind])
-        if lost:
-            every = np.concatenate([a.arrays[MACE_FORCES] - a.arrays[REF_FORCES] for a in frames])
-            notes.append(
-                f"{lost} of {len(frames)} {kind} labels in quarantine: errors and calibration are "
-                f"without them (with them the {kind} force MAE is "
-                f"{np.abs(every).mean() / MEV:.1f} meV/Å)"
-            )
-    sound[QUARANTINE] = [
-        atoms for frames in new.values() for atoms in frames if atoms.info[FRAME_ID] in doubted
-    ]
-    return sound, notes
-
-
-def _trained(layout: Layout, g: int) -> list[Atoms]:
-    """All frames that the members of generation ``g`` trained on or were chosen by."""
-    folder = layout.dataset(g)
-    return [
-        atoms for name in ("train.extxyz", "valid.extxyz") for atoms in read_frames(folder / name)
-    ]
-
-
-def _walkers(layout: Layout, g: int, n: int) -> dict[str, Any]:
-    paths = [layout.walker(g, w).with_suffix(".json") for w in range(n)]
-    told = [read_json(path) for path in paths]
+def _walkers(paths: list[Path]) -> dict[str, Any]:
+    told = [read_json(path.with_suffix(".json")) for path in paths]
     ends = Counter(walker["end"] for walker in told)
     unstable = sum(WalkerEnd(walker["end"]) in UNSTABLE_ENDS for walker in told)
     started = len(told) - ends[WalkerEnd.NOT_STARTED]
     return {
         "n": len(told),
         "ends": dict(sorted(ends.items())),
-        "stable_fraction": 1 - unstable / started,
+        "stable_fraction": 1 - unstable / started if started else None,
         "time_fs": sum(walker["time_fs"] for walker in told),
         "groups": sorted({walker["group"] for walker in told}),
         **walked(told),
     }
-
-
-def lines(result: dict[str, Any]) -> list[str]:
-    """An assessment in a few lines; errors in meV/Å."""
-    head, labels = f"gen {result['generation']} · ", result["labels"]
-    withheld = labels["quarantined"]
-    failed = labels["calls"] - labels["converged"] - withheld
-    shown = [
-        f"{head}labels · {calls_said(labels['calls'], labels.get('found'))}, "
-        f"{labels['converged']} converged, {failed} failed"
-        + (f", {withheld} in quarantine" if withheld else "")
-        + f" · in all {calls_said(labels['total_calls'], labels.get('total_found'))}"
-    ]
-    shown += [
-        f"{head}quarantine · {entry['role']} frame {entry[FRAME_ID]}: {entry['reason']}"
-        for entry in result["quarantine"]
-    ]
-    for kind in ("audit", "picked", "frozen"):
-        found = result[kind]
-        if found and found["force_mae"] is not None:
-            high = found["force_mae_high"]
-            bound = "no bound" if high is None else f"at most {high / MEV:.1f}"
-            shown.append(
-                f"{head}{kind} · force MAE {found['force_mae'] / MEV:.1f} meV/Å ({bound}) on "
-                f"{found['n_frames']} frames"
-            )
-    measured = result["measured_coverage"]
-    if measured:
-        shown.append(
-            f"{head}uncertainty · bounded the error of {measured['covered']} of "
-            f"{measured['n_frames']} audit frames, {_expected(measured)}"
-        )
-    if calibration := result["calibration"]:
-        shown.append(f"{head}calibration · factor for the next generation: {in_words(calibration)}")
-    shown += [f"{head}note · {note}" for note in result["notes"]]
-    return [*shown, f"{head}{result['outcome'].upper()} · {result['reason']}"]
-
-
-def _expected(measured: dict[str, Any]) -> str:
-    if measured["expected"] is None:
-        return "by an assumed factor: not calibrated yet"
-    return f"{measured['expected']:.0%} expected"

@@ -19,7 +19,10 @@ _HELD_BACK = (LabelStatus.QUARANTINED, LabelStatus.DAMAGED)
 
 
 def label_counts(
-    merged: dict[str, Any], before: dict[str, Any], doubted: int = 0
+    merged: dict[str, Any],
+    before: dict[str, Any],
+    doubted: int = 0,
+    recheck: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The ``labels`` of docs/contracts.md.
 
@@ -27,27 +30,34 @@ def label_counts(
         merged: merged.json.
         before: the same of the generation before; empty for generation 0.
         doubted: how many of the converged labels the committee doubts.
+        recheck: recheck.json, where there is one: its calls are label calls as well.
     """
+    rechecks = recheck["calls"] if recheck else 0
+    calls = merged["calls"] + rechecks
+    seconds = round(merged["wall_seconds"] + (recheck["wall_seconds"] if recheck else 0.0), 3)
     counts = {str(status): merged["counts"].get(status, 0) for status in LabelStatus}
     counts["converged"] -= doubted
     counts["quarantined"] += doubted
-    found = _found(merged)
+    found = _found(merged, recheck)
     earlier = before.get("total_found") if before else 0
     return {
-        "calls": merged["calls"],
+        "calls": calls,
         "found": found,
         **counts,
-        "seconds": merged["wall_seconds"],
-        "total_calls": merged["calls"] + before.get("total_calls", 0),
+        "rechecks": rechecks,
+        "seconds": seconds,
+        "total_calls": calls + before.get("total_calls", 0),
         "total_found": None if found is None or earlier is None else found + earlier,
         "total_converged": counts["converged"] + before.get("total_converged", 0),
-        "total_seconds": merged["wall_seconds"] + before.get("total_seconds", 0.0),
+        "total_rechecks": rechecks + before.get("total_rechecks", 0),
+        "total_seconds": seconds + before.get("total_seconds", 0.0),
     }
 
 
-def _found(merged: dict[str, Any]) -> int | None:
+def _found(merged: dict[str, Any], recheck: dict[str, Any] | None) -> int | None:
     """Labels that lay in the store already; None if merged.json does not say of each."""
-    computed = [entry.get("computed") for entry in merged["labels"]]
+    again = [row for row in (recheck or {}).get("rechecks", ()) if row["status"] is not None]
+    computed = [entry.get("computed") for entry in [*merged["labels"], *again]]
     return None if None in computed else sum(not done for done in computed)
 
 

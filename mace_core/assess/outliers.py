@@ -5,8 +5,26 @@ another unit, a file mixed up. What knows better is a committee that has never s
 are large where its members disagree, so what is compared between the frames of one generation is
 the error over the uncertainty: a frame is doubted where that is many times what is usual.
 
+A committee may also be wrong itself, for a whole stratum at once: by a constant in the energy of a
+composition or an isomer, or in all forces. Labels that are off alike are therefore the model's
+error, and are not doubted. "Alike" is asked of the labels of one stratum:
+
+energy
+    A frame's error is its distance from the stratum's other labels: from the nearest half of them.
+    No constant is fitted, so two labels off by the same amount vouch for each other in a stratum
+    of four frames or fewer, and a majority does in a larger one. A minority that is off alike is
+    doubted: nothing here tells another electronic state, in which a few frames ended, from a
+    model's error, but a second computation does.
+forces
+    A frame is compared with what is usual in its own stratum as well as in the generation: where
+    most of a stratum's frames are above the limit, none of them is doubted for that.
+
+A frame alone in its stratum, or one of two that differ, has only the other strata to be compared
+with, and may be doubted without being wrong. Doubted labels are computed again
+(:mod:`mace_core.assess.recheck`).
+
 The uncertainty is the committee's largest atomic spread for energies too. The spread of the few
-members' energies is one number a frame, and comes out near zero by chance now and then; the
+members' energies is one number per frame, and comes out near zero by chance now and then; the
 largest of many atoms' hardly does. Its scale is the same for all frames and cancels.
 """
 
@@ -25,6 +43,7 @@ from mace_core.conventions import (
     REF_ENERGY,
     REF_FORCES,
     ROLE,
+    STRATUM,
 )
 
 #: Errors up to these are doubted by nobody (eV/atom, eV/Å): a good committee's smallest errors
@@ -33,6 +52,13 @@ FLOORS = {"energy": 0.05, "forces": 1.0}
 
 #: Fewer frames do not show what is usual.
 LEAST_FRAMES = 6
+
+#: Strata of up to this many frames have no majority to speak of: there two labels are enough.
+FEW = 4
+
+#: In such a stratum two energies are off alike when they differ by up to this share of how far the
+#: smaller one is off: a model that is wrong for a stratum is not so by exactly one constant.
+ALIKE = 0.25
 
 _SAID = {
     "energy": "energy is {:.3g} eV/atom off the committee's",
@@ -43,11 +69,9 @@ _SAID = {
 def outliers(frames: Sequence[Atoms], factor: float | None) -> list[dict[str, Any]]:
     """The ``quarantine`` of docs/contracts.md, in the order of the frames.
 
-    Energies are compared per atom, after the constant that they have in common (the median
-    difference, which a few wrong labels do not move).
-
     Args:
-        frames: of one generation, with REF_* and MACE_*; none of them trained on.
+        frames: of one generation, with REF_* and MACE_*; none of them trained on. Those without a
+            stratum are one stratum.
         factor: above how many times the usual a label is doubted; None doubts none.
 
     Returns:
@@ -55,9 +79,12 @@ def outliers(frames: Sequence[Atoms], factor: float | None) -> list[dict[str, An
     """
     if factor is None or len(frames) < LEAST_FRAMES:
         return []
-    errors = {"energy": _energy_errors(frames), "forces": _force_errors(frames)}
     spread = np.array([float(np.max(atoms.arrays[MACE_FORCES_STD])) for atoms in frames])
-    times = {quantity: times_usual(error, spread) for quantity, error in errors.items()}
+    strata = _strata(frames)
+    energy, energy_times = _judged_energies(frames, spread, strata)
+    forces = _force_errors(frames)
+    errors = {"energy": energy, "forces": forces}
+    times = {"energy": energy_times, "forces": _times_among_like(forces, spread, strata)}
     found = []
     for k, atoms in enumerate(frames):
         doubted = [q for q in FLOORS if errors[q][k] > FLOORS[q] and times[q][k] > factor]
@@ -87,9 +114,8 @@ def times_usual(error: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
     Returns:
         [n]; infinite where only the others have no error, 0 where nothing can be said.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0.0, error / uncertainty)
-        return np.nan_to_num(ratio / _median_of_others(ratio), nan=0.0, posinf=np.inf)
+    ratio = _over(error, uncertainty)
+    return _over(ratio, _median_of_others(ratio))
 
 
 def _median_of_others(values: np.ndarray) -> np.ndarray:
@@ -111,9 +137,81 @@ def doubts(assessments: Iterable[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _energy_errors(frames: Sequence[Atoms]) -> np.ndarray:
+def _strata(frames: Sequence[Atoms]) -> list[np.ndarray]:
+    """The places of each stratum's frames."""
+    names = np.array([str(atoms.info.get(STRATUM)) for atoms in frames])
+    return [np.flatnonzero(names == name) for name in sorted(set(names))]
+
+
+def _judged_energies(
+    frames: Sequence[Atoms], spread: np.ndarray, strata: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of the energy per atom [n], eV, and how many times the usual they are [n]."""
     delta = np.array([(a.info[MACE_ENERGY] - a.info[REF_ENERGY]) / len(a) for a in frames])
-    return np.abs(delta - np.median(delta))
+    error, ratio, typical = np.empty((3, len(frames)))
+    for members in strata:
+        n, off, own = len(members), delta[members], spread[members]
+        rest = np.delete(delta, members)
+        elsewhere = np.abs(off - np.median(rest)) if len(rest) else np.full(n, np.inf)
+        if n == 1:
+            error[members] = elsewhere
+            ratio[members] = typical[members] = _over(elsewhere, own)
+            continue
+        apart = np.abs(off[:, None] - off)
+        unsure = np.broadcast_to(own[:, None], apart.shape)
+        if n <= FEW:
+            # A sound frame must not be doubted for its only neighbour's error.
+            unsure = np.maximum(own[:, None], own)
+        # Of a few frames the nearest is nearer than what is usual.
+        typical[members] = _nth_nearest(_over(apart, unsure), n // 2 if n <= FEW else (n - 1) // 2)
+        if n <= FEW and len(rest):
+            apart = np.where(_off_alike(off - np.median(rest)), 0.0, apart)
+        half = max(1, (n - 1) // 2)
+        error[members] = _nth_nearest(apart, half)
+        ratio[members] = _nth_nearest(_over(apart, unsure), half)
+        if n == 2:
+            # Which of two is wrong, the other strata may know.
+            error[members] = np.minimum(error[members], elsewhere)
+            ratio[members] = np.minimum(ratio[members], _over(elsewhere, own))
+    return error, _over(ratio, _median_of_others(typical))
+
+
+def _off_alike(off: np.ndarray) -> np.ndarray:
+    """[n, n]: which pairs of these errors have one sign and a similar size."""
+    size = np.minimum(np.abs(off[:, None]), np.abs(off))
+    return (off[:, None] * off > 0) & (np.abs(off[:, None] - off) <= ALIKE * size)
+
+
+def _nth_nearest(apart: np.ndarray, nth: int) -> np.ndarray:
+    """[n]: how far from each one its ``nth`` nearest other is.
+
+    Args:
+        apart: [n, n], n > 1; what is on the diagonal does not matter.
+        nth: 1 is the nearest.
+    """
+    n = len(apart)
+    others = apart[~np.eye(n, dtype=bool)].reshape(n, n - 1)
+    return np.sort(others, axis=1)[:, nth - 1]
+
+
+def _times_among_like(
+    error: np.ndarray, spread: np.ndarray, strata: Sequence[np.ndarray]
+) -> np.ndarray:
+    """How many times the usual of the generation or of the stratum errors are: the lesser [n]."""
+    ratio, times = _over(error, spread), times_usual(error, spread)
+    for members in strata:
+        n = len(members)
+        if n > 1:
+            others = np.array([np.sort(np.delete(ratio[members], k)) for k in range(n)])
+            usual = others[:, n // 2 - 1]  # lower median
+            times[members] = np.minimum(times[members], _over(ratio[members], usual))
+    return times
+
+
+def _over(value: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """A quotient that is 0 where the value is 0, or where nothing can be said (∞/∞)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(np.where(value == 0, 0.0, value / by), nan=0.0, posinf=np.inf)
 
 
 def _force_errors(frames: Sequence[Atoms]) -> np.ndarray:

@@ -12,6 +12,8 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mace_core.conventions import (
+    DISPLACEMENT,
+    EXAM,
     FRAME_ID,
     GROUP,
     MACE_ENERGY,
@@ -22,9 +24,9 @@ from mace_core.conventions import (
     REF_ENERGY,
     REF_FORCES,
     REF_STRESS,
-    STRATUM,
     WALKER,
 )
+from mace_core.strata import stratum_of
 
 
 def rows(
@@ -51,12 +53,12 @@ def rows(
             {
                 FRAME_ID: str(atoms.info.get(FRAME_ID, k)),
                 "generation": generation,
-                "stratum": atoms.info.get(STRATUM),
+                "stratum": stratum_of(atoms),
                 "group": atoms.info.get(GROUP),
                 "walker": int(atoms.info[WALKER]) if WALKER in atoms.info else None,
-                "exam": bool(atoms.info.get("exam", False)),
+                "exam": bool(atoms.info.get(EXAM, False)),
                 "segment": max(int(atoms.info.get(MD_STEP, 0)) - 1, 0) // steps if steps else 0,
-                "displacement": atoms.info.get("displacement"),
+                "displacement": atoms.info.get(DISPLACEMENT),
                 "force_mae": float(absolute.mean()),
                 "spread": _mean(spread, symbols != ""),
                 "by_element": {

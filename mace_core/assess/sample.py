@@ -30,7 +30,8 @@ def _complete(window: Sequence[Assessment], config: Config) -> Check:
     reasons: dict[str, int] = {}
     for record in window:
         n = audit(record).get("n_frames", 0)
-        asked = (record.get("selection") or {}).get("audit", n)
+        selection = record.get("selection") or {}
+        asked = selection.get("audit", n) + selection.get("exam", 0)
         drawn, used = drawn + asked, used + min(n, asked)
         for status, count in (record.get("lost_audit") or {}).items():
             reasons[status] = reasons.get(status, 0) + count

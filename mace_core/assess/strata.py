@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mace_core.assess.check import Assessment, Check
+from mace_core.assess.check import Assessment, Check, streak
 from mace_core.assess.parts import by_stratum
 from mace_core.config.campaign import Config
 from mace_core.conventions import MEV
@@ -12,13 +12,19 @@ from mace_core.conventions import MEV
 _SEED = 20220615
 
 
-def stratum_errors(window: Sequence[Assessment], config: Config) -> dict[str, dict[str, Any]]:
-    """Errors of each stratum from the rows of these generations (see :func:`by_stratum`)."""
+def stratum_errors(history: Sequence[Assessment], config: Config) -> dict[str, dict[str, Any]]:
+    """Errors of each stratum, from the audit frames of as long a streak as there is.
+
+    Args:
+        history: assessments of generations 0 … g.
+        config: of the stop rule.
+    """
+    window = history[1:][-max(streak(history, config), config.stop.streak) :]
     rows = [row for record in window for row in record.get("audit_frames") or []]
     walks = [walk for record in window for walk in record.get("walks") or []]
-    return (
-        by_stratum(rows, walks, config.stop.confidence, _SEED, config.stop.streak) if rows else {}
-    )
+    if not rows:
+        return {}
+    return by_stratum(rows, walks, config.stop.confidence, _SEED, config.stop.streak)
 
 
 def expected_strata(record: Assessment) -> list[str]:
@@ -37,20 +43,15 @@ def targets(config: Config) -> dict[str, float]:
     }
 
 
-def strata_checks(
-    streak: Sequence[Assessment], window: Sequence[Assessment], config: Config
-) -> list[Check]:
-    """Every stratum has audit frames of its own in the window, and errors bounded below the targets.
-
-    Args:
-        streak: generations whose audit frames add up.
-        window: the newest of them, in which each stratum must have been measured.
-        config: targets.
+def strata_checks(history: Sequence[Assessment], config: Config) -> list[Check]:
+    """Every stratum has audit frames of its own in the last ``streak`` generations, and errors
+    bounded below the targets.
     """
-    last = window[-1] if window else {}
+    window = history[1:][-config.stop.streak :]
+    last = history[-1]
     if assessed_without_strata(last):
         return []
-    found = stratum_errors(streak, config)
+    found = stratum_errors(history, config)
     expected = expected_strata(last)
     recent = {row["stratum"] for record in window for row in record.get("audit_frames") or []}
     missing = [name for name in expected if name not in recent]

@@ -30,22 +30,50 @@ def register(app: typer.Typer) -> None:
         )
 
     @app.command()
+    def recheck(
+        plan: Plan,
+        merged: Annotated[Path, typer.Option(help="merged.json")],
+        committee: Annotated[Path, typer.Option(help="committee.json")],
+        select: Annotated[Path, typer.Option(help="select.json")],
+        out: Annotated[Path, typer.Option(help="recheck.json")],
+        threads: Annotated[int, typer.Option(min=1, help="of the engine")] = 1,
+    ) -> None:
+        """Compute the labels again that the committee doubts, from another starting guess."""
+        import signal
+        import sys
+
+        from mace_core.assess.recheck import lines, recheck_labels
+        from mace_core.plan import read_plan
+
+        # A scheduler's SIGTERM ends it as Ctrl-C does: the worker is stopped, the claims let go.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        result = recheck_labels(read_plan(plan), merged, committee, select, out, threads)
+        for line in lines(result):
+            print(line, flush=True)
+
+    @app.command()
     def assess(
         plan: Plan,
         merged: Annotated[Path, typer.Option(help="merged.json")],
         out: Annotated[Path, typer.Option(help="assess.json")],
         committee: Annotated[Path | None, typer.Option(help="committee.json")] = None,
         select: Annotated[Path | None, typer.Option(help="select.json")] = None,
+        recheck: Annotated[
+            Path | None, typer.Option(help="recheck.json; without it, doubts stay as they are")
+        ] = None,
     ) -> None:
         """Test a generation's models on labels they have never seen, and decide what comes next."""
         import sys
 
-        from mace_core.assess.generation import assess_generation, lines
+        from mace_core.assess.generation import assess_generation
+        from mace_core.assess.said import lines
         from mace_core.config.campaign import load_settings
         from mace_core.plan import read_plan
         from mace_core.summary import campaign_layout, write_summary
 
-        result = assess_generation(read_plan(plan), merged, out, committee, select)
+        result = assess_generation(
+            read_plan(plan), merged, out, committee, select, recheck_path=recheck
+        )
         for note in result["notes"]:
             print(f"maceloop: {note}", file=sys.stderr)
         print("\n".join(lines(result)), flush=True)

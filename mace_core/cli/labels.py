@@ -109,6 +109,8 @@ def _look(labels: typer.Typer) -> None:
                     "doubt": folder.doubts.read(frame_id),
                     "release": folder.releases.read(frame_id),
                 }
+                again = folder.rechecks.stored(frame_id)
+                notes["recheck"] = None if again is None else asdict(again)
                 seen.append({**asdict(record), "released": released, **notes})
             else:
                 typer.echo(record_text(folder, level_in(folder.folder), record, row))

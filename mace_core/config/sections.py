@@ -406,7 +406,7 @@ class Label(Section):
         20.0,
         gt=1,
         description="labels are doubted whose error over the committee's uncertainty is above this "
-        "many times the usual; null: none",
+        "many times the usual, and are computed again; null: none",
     )
 
 

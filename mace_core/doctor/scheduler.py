@@ -185,23 +185,15 @@ def _resources(values: dict) -> list[tuple[str, dict]]:
 def _limits(values: dict, config: Config, profile: str | Path, found: Findings) -> None:
     """Whether labels fit into the memory and the time of their jobs."""
     resources = dict(_resources(values))
-    own = resources.get("set-resources.label_batch", resources["default-resources"])
-    memory = _first_number(own.get("mem_mb"))
-    asked = getattr(config.labeller, "max_memory", None)
-    if memory is not None and asked is not None and asked > memory:
-        found.problem(
-            "labeller.max_memory",
-            asked,
-            f"a label job gets {memory:g} MB ({profile})",
-            "raise label_batch's mem_mb in the profile, or lower labeller.max_memory",
-        )
-    minutes = _first_number(own.get("runtime"))
-    if minutes is not None and config.labeller.time_limit / 60 > minutes:
-        found.problem(
-            "labeller.time_limit",
-            config.labeller.time_limit,
-            f"a label job ends after {minutes:g} minutes ({profile})",
-            "raise label_batch's runtime in the profile, or lower labeller.time_limit",
+    default = resources["default-resources"]
+    own = resources.get("set-resources.label_batch", default)
+    again = resources.get("set-resources.recheck_labels", default)
+    if _label_fits(own, "label", "label_batch", config, profile, found):
+        _label_fits(again, "recheck", "recheck_labels", config, profile, found)
+    if own.get("shell_exec") != again.get("shell_exec"):
+        found.notes.append(
+            f"label_batch has shell_exec {own.get('shell_exec')}, recheck_labels has "
+            f"{again.get('shell_exec')} in {profile}: both run the labelling engine"
         )
     training = resources.get("set-resources.train_member", resources["default-resources"])
     gpus = _first_number(training.get("gpu", training.get("gres_gpu"))) or 0
@@ -215,6 +207,31 @@ def _limits(values: dict, config: Config, profile: str | Path, found: Findings) 
             f"train_member asks for {gpus:g} gpu in {profile}, but train.device is "
             f"{config.train.device!r}: it would stand idle"
         )
+
+
+def _label_fits(
+    own: dict, job: str, rule: str, config: Config, profile: str | Path, found: Findings
+) -> bool:
+    """Whether a job with these resources is large enough for one label."""
+    memory, minutes = _first_number(own.get("mem_mb")), _first_number(own.get("runtime"))
+    asked = getattr(config.labeller, "max_memory", None)
+    large = memory is None or asked is None or asked <= memory
+    if not large:
+        found.problem(
+            "labeller.max_memory",
+            asked,
+            f"a {job} job gets {memory:g} MB ({profile})",
+            f"raise {rule}'s mem_mb in the profile, or lower labeller.max_memory",
+        )
+    long = minutes is None or config.labeller.time_limit / 60 <= minutes
+    if not long:
+        found.problem(
+            "labeller.time_limit",
+            config.labeller.time_limit,
+            f"a {job} job ends after {minutes:g} minutes ({profile})",
+            f"raise {rule}'s runtime in the profile, or lower labeller.time_limit",
+        )
+    return large and long
 
 
 def _first_number(value: Any) -> float | None:

@@ -45,6 +45,7 @@ class Merged:
     new: int = 0  # labels that the target lacked
     failures: int = 0  # records of failures that the target lacked
     mended: int = 0  # damaged records of the target that were replaced
+    rechecks: int = 0  # second computations of labels that the target lacked
     same: int = 0  # already there: the same label, or an outcome that is not worse
     notes: int = 0
     conflicts: list[Conflict] = field(default_factory=list)
@@ -86,16 +87,11 @@ def _merge(source: LabelFolder, target: LabelFolder) -> Merged:
     target.folder.mkdir(parents=True, exist_ok=True)
     # Doubts first: nobody is to see a doubted label without them.
     _copy_notes(source.doubts, target.doubts, done)
-    for frame_id in source.frame_ids():
-        for path in (source.path(frame_id), source.failed_path(frame_id)):
-            try:
-                record = source.read(path, frame_id)
-            except FileNotFoundError:
-                continue
-            except (ValueError, OSError) as err:
-                done.not_copied.append((path, str(err)))
-                continue
-            _copy(record, source, target, done)
+    _copy_records(source, target, done)
+    rechecks = Merged(source.theory_id)
+    _copy_records(source.rechecks, target.rechecks, rechecks)
+    done.rechecks = rechecks.new + rechecks.failures + rechecks.mended
+    done.not_copied += rechecks.not_copied
     _copy_notes(source.releases, target.releases, done)
     return done
 
@@ -113,6 +109,19 @@ def _copy_theory(source: LabelFolder, target: LabelFolder, done: Merged) -> None
         done.not_copied.append((path, problem))
     else:
         write_json(target.folder / "theory.json", theory, exclusive=True)
+
+
+def _copy_records(source: LabelFolder, target: LabelFolder, done: Merged) -> None:
+    for frame_id in source.frame_ids():
+        for path in (source.path(frame_id), source.failed_path(frame_id)):
+            try:
+                record = source.read(path, frame_id)
+            except FileNotFoundError:
+                continue
+            except (ValueError, OSError) as err:
+                done.not_copied.append((path, str(err)))
+                continue
+            _copy(record, source, target, done)
 
 
 def _copy(record: Record, source: LabelFolder, target: LabelFolder, done: Merged) -> None:

@@ -18,7 +18,7 @@ class Checked:
     """What was found at one level of theory."""
 
     theory_id: str
-    records: int = 0
+    records: int = 0  # rechecks included
     notes: int = 0
     set_aside: int = 0  # damaged files that were moved out of the way earlier
     damaged: list[tuple[Path, str]] = field(default_factory=list)  # file, what is wrong
@@ -38,19 +38,20 @@ def _verify(folder: LabelFolder) -> Checked:
     problem = _theory_problem(folder)
     if problem:
         found.damaged.append((folder.folder / "theory.json", problem))
-    for path in sorted(folder.folder.glob("[!.]*.json")):
-        if path.name == "theory.json":
-            continue
-        found.records += 1
-        problem = _record_problem(folder, path)
-        if problem:
-            found.damaged.append((path, problem))
+    for place in (folder, folder.rechecks):
+        for path in sorted(place.folder.glob("[!.]*.json")):
+            if path.name == "theory.json":
+                continue
+            found.records += 1
+            problem = _record_problem(place, path)
+            if problem:
+                found.damaged.append((path, problem))
     for notes in (folder.doubts, folder.releases):
         for frame_id in notes.frame_ids():
             found.notes += 1
             if notes.read(frame_id) is None:
                 found.damaged.append((notes.path(frame_id), "no note on this frame"))
-    found.set_aside = sum(1 for _ in (folder.folder / "damaged").glob("[!.]*"))
+        found.set_aside += sum(1 for _ in (place.folder / "damaged").glob("[!.]*"))
     return found
 
 

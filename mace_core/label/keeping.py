@@ -11,7 +11,7 @@ from pathlib import Path
 from mace_core.errors import UserError
 from mace_core.label.claims import Claims
 from mace_core.label.record import Record
-from mace_core.label.store import LabelStore
+from mace_core.label.store import LabelFolder
 from mace_core.storage import read_json, write_json
 
 #: Seconds for which a computed label waits for space on a full disk.
@@ -24,7 +24,7 @@ _RECORD = 16_384
 _ATOM = 400
 
 
-def claim(claims: Claims, frame_id: str, store: LabelStore, n_atoms: int) -> bool:
+def claim(claims: Claims, frame_id: str, store: LabelFolder, n_atoms: int) -> bool:
     """Claim a frame, if the disk has room for its label: :meth:`Claims.acquire`.
 
     Raises:
@@ -39,7 +39,7 @@ def claim(claims: Claims, frame_id: str, store: LabelStore, n_atoms: int) -> boo
         raise
 
 
-def _check_space(store: LabelStore, n_atoms: int) -> None:
+def _check_space(store: LabelFolder, n_atoms: int) -> None:
     disk = os.statvfs(store.folder)
     # Blocks are counted in f_frsize; a claim and a temporary file need one beside the record.
     needed = _RECORD + n_atoms * _ATOM + 4 * disk.f_frsize
@@ -47,7 +47,7 @@ def _check_space(store: LabelStore, n_atoms: int) -> None:
         raise _full(store)
 
 
-def keep(store: LabelStore, record: Record, while_waiting: Callable[[], None]) -> bool:
+def keep(store: LabelFolder, record: Record, while_waiting: Callable[[], None]) -> bool:
     """Store a record that was just computed; on a full disk, wait until there is room.
 
     Args:
@@ -56,7 +56,7 @@ def keep(store: LabelStore, record: Record, while_waiting: Callable[[], None]) -
         while_waiting: called every other second.
 
     Returns:
-        As :meth:`LabelStore.put`.
+        As :meth:`LabelFolder.put`.
 
     Raises:
         UserError: it cannot be written. A converged record is then saved in the folder for
@@ -82,7 +82,7 @@ def keep(store: LabelStore, record: Record, while_waiting: Callable[[], None]) -
         time.sleep(min(_PAUSE, PATIENCE))
 
 
-def _full(store: LabelStore) -> UserError:
+def _full(store: LabelFolder) -> UserError:
     return UserError(
         "the disk of the label store is full: nothing is computed whose label could not be kept",
         where=str(store.folder),
@@ -90,11 +90,11 @@ def _full(store: LabelStore) -> UserError:
     )
 
 
-def _not_kept(store: LabelStore, record: Record, err: OSError) -> UserError:
+def _not_kept(store: LabelFolder, record: Record, err: OSError) -> UserError:
     mend = "make room and run again: the frame counts as not labelled"
     saved = _rescue(store, record) if record.converged else None
     if saved:
-        mend = f"make room, then bring it back: maceloop labels merge {saved} {store.folder.parent}"
+        mend = f"make room, then bring it back: maceloop labels merge {saved} {store.level.parent}"
     return UserError(
         f"the label of frame {record.frame_id} was computed and cannot be stored: {err.strerror}",
         where=str(store.folder),
@@ -102,13 +102,14 @@ def _not_kept(store: LabelStore, record: Record, err: OSError) -> UserError:
     )
 
 
-def _rescue(store: LabelStore, record: Record) -> Path | None:
+def _rescue(store: LabelFolder, record: Record) -> Path | None:
     """A label store with this one record among the temporary files."""
     try:
         root = Path(tempfile.mkdtemp(prefix="maceloop-rescued-"))
         folder = root / store.theory_id
-        write_json(folder / "theory.json", read_json(store.folder / "theory.json"))
-        write_json(folder / f"{record.frame_id}.json", record.to_json())
+        write_json(folder / "theory.json", read_json(store.level / "theory.json"))
+        place = folder / store.folder.relative_to(store.level)
+        write_json(place / f"{record.frame_id}.json", record.to_json())
     except OSError:
         return None
     return root

@@ -14,10 +14,11 @@ from ase import Atoms
 
 from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import CHARGE, FRAME_ID, SPIN, LabelStatus
+from mace_core.label.engines import Guess
 from mace_core.label.host import processor
 from mace_core.label.session import Session, WorkerDied, WorkerTimeout
 from mace_core.label.start import start
-from mace_core.label.store import LabelStore, Record
+from mace_core.label.store import LabelFolder, Record
 from mace_core.label.theory import engine_version
 from mace_core.label.verdict import verdict
 
@@ -28,17 +29,26 @@ FIRST_RUNG = "default"
 
 
 class Ladder:
-    """A worker where there is need of one, replaced when it had to be killed."""
+    """A worker where there is need of one, replaced when it had to be killed.
+
+    Args:
+        settings: of the labeller.
+        store: where failed attempts' outputs are kept.
+        rungs: to be climbed.
+        new_session: makes a worker.
+        guess: from what the SCF starts, on every rung.
+    """
 
     def __init__(
         self,
         settings: LabellerBase,
-        store: LabelStore,
+        store: LabelFolder,
         rungs: Sequence[str],
         new_session: Callable[[], Session],
+        guess: Guess = Guess.USUAL,
     ):
         self.settings, self.store, self.rungs = settings, store, rungs
-        self.new_session = new_session
+        self.new_session, self.guess = new_session, guess
         self.session: Session | None = None
 
     def close(self) -> None:
@@ -68,6 +78,7 @@ class Ladder:
                     "status": str(status),
                     "reason": reason,
                     "seconds": round(seconds, 3),
+                    **({} if self.guess == Guess.USUAL else {"guess": str(self.guess)}),
                 }
             )
             if status != LabelStatus.UNCONVERGED:
@@ -110,6 +121,7 @@ class Ladder:
         job = {
             "directory": str(folder),
             "rung": rung,
+            "guess": str(self.guess),
             "numbers": frame.numbers.tolist(),
             "positions": frame.positions.tolist(),
             "cell": frame.cell[:].tolist(),

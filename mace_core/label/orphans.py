@@ -47,7 +47,9 @@ def orphans(folders: Iterable[LabelFolder]) -> list[Orphan]:
     """
     found = []
     for folder in folders:
-        found += _claims(folder) + _temporary(folder) + _outputs(folder) + _notes(folder)
+        for place in (folder, folder.rechecks):
+            found += _claims(place) + _temporary(place) + _outputs(place)
+        found += _notes(folder)
     return found
 
 

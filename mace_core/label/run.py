@@ -22,12 +22,12 @@ from mace_core.conventions import (
 )
 from mace_core.frames import canonical
 from mace_core.label.claims import STALE_AFTER, Claims
-from mace_core.label.engines import engine_for
+from mace_core.label.engines import Guess, engine_for
 from mace_core.label.keeping import claim, keep
 from mace_core.label.ladder import Ladder
 from mace_core.label.session import Session
 from mace_core.label.start import check_installed
-from mace_core.label.store import LabelStore, Record
+from mace_core.label.store import LabelFolder, Record
 
 _WAIT = 0.5  # seconds between looks at frames that others are computing
 
@@ -43,7 +43,7 @@ class Labelled:
 def label_frames(
     frames: Iterable[Atoms],
     settings: LabellerBase,
-    store: LabelStore,
+    store: LabelFolder,
     *,
     retry_failed: bool = False,
     threads: int = 1,
@@ -51,6 +51,7 @@ def label_frames(
     stale_after: float = STALE_AFTER,
     rungs: Sequence[str] | None = None,
     scratch: Path | None = None,
+    guess: Guess = Guess.USUAL,
 ) -> list[Labelled]:
     """Label frames, whatever happens to single ones of them.
 
@@ -62,7 +63,7 @@ def label_frames(
     Args:
         frames: made canonical here.
         settings: of the labeller.
-        store: of that labeller's level of theory.
+        store: of that labeller's level of theory; its ``rechecks`` for another guess.
         retry_failed: compute again what failed before, or was damaged (what is left of the record
             is set aside). Labels in quarantine are finished: they are not computed again.
         threads: of the engine.
@@ -71,6 +72,7 @@ def label_frames(
         stale_after: seconds after which the claim of a process that stopped counts no more.
         rungs: of the engine's retry ladder, in place of all of them.
         scratch: folder in which the attempts run; the system's one for temporary files if None.
+        guess: from what the SCF starts.
 
     Returns:
         One outcome a frame, in their order.
@@ -107,7 +109,7 @@ def label_frames(
         report(done.values(), total)
 
     rungs = engine_for(settings).RUNGS if rungs is None else tuple(rungs)
-    ladder = Ladder(settings, store, rungs, lambda: Session(threads, meanwhile, scratch))
+    ladder = Ladder(settings, store, rungs, lambda: Session(threads, meanwhile, scratch), guess)
     try:
         while pending:
             idle = True

@@ -11,6 +11,7 @@ from typing import Any
 
 from mace_core.conventions import LabelStatus
 from mace_core.label.adopt import Adopted
+from mace_core.label.agreement import difference
 from mace_core.label.exchange import Merged
 from mace_core.label.ledger import Count, Row
 from mace_core.label.orphans import Orphan
@@ -80,7 +81,7 @@ def count_text(count: Count) -> str:
         f"  labels    {count.labels}" + (": " + _tally(count.status) if count.labels else ""),
     ]
     if count.released:
-        lines.append(f"  released  {count.released} by hand")
+        lines.append(f"  released  {count.released}")
     if count.imported:
         lines.append(f"  imported  {count.imported}")
     computed = count.labels - count.imported - count.status[LabelStatus.DAMAGED]
@@ -108,6 +109,9 @@ def record_text(folder: LabelFolder, level: str, record: Record, row: Row) -> st
     note = folder.doubts.read(row.frame_id)
     if note:
         lines.append(f"  doubted   {note.get('reason', '')}{_by(note)}")
+    again = folder.rechecks.stored(row.frame_id)
+    if again is not None:
+        lines.append(f"  recheck   {_recheck(again, record)}")
     if row.energy is not None:
         stress = "" if record.stress is None else ", with stress"
         label = f"{row.energy:.6f} eV, force up to {row.max_force:.4f} eV/Å{stress}"
@@ -158,6 +162,7 @@ def merged_text(done: Merged) -> str:
         for n, what in (
             (done.failures, "new failures"),
             (done.mended, "damaged ones replaced"),
+            (done.rechecks, "rechecks"),
             (done.notes, "notes"),
             (len(done.conflicts), "in conflict"),
             (len(done.not_copied), "not copied"),
@@ -191,6 +196,16 @@ def adopted_text(done: Adopted, level: str) -> str:
         if n
     ]
     return "\n".join([*lines, f"theory {done.theory_id} · {level}", f"  {', '.join(parts)}"])
+
+
+def _recheck(again: Record, label: Record) -> str:
+    """A second computation from another starting guess, beside the label."""
+    if not again.converged:
+        return f"{again.status}: {again.reason}"
+    said = f"{again.energy:.6f} eV"
+    if (apart := difference(label, again)) is not None:
+        said += f", {apart.said()}"
+    return f"{said}; rung {again.rung}, {again.wall_seconds:.1f} s, {again.created}"
 
 
 def _origin(origin: dict[str, Any]) -> str:

@@ -27,6 +27,9 @@ class LabelFolder:
     once: each file appears whole, a converged record is never replaced (the first one wins), and
     a converged record hides a failed one.
 
+    Labels that were computed again from another starting guess, because they were doubted, lie in a
+    folder of the same kind, :attr:`rechecks`. They are evidence, and train nowhere.
+
     Args:
         folder: ``<store>/<theory id>``.
         limits: of what is plausible; by default those of any engine.
@@ -34,10 +37,18 @@ class LabelFolder:
 
     def __init__(self, folder: str | Path, limits: LabellerBase | None = None):
         self.folder = Path(folder)
+        self.level = self.folder  # of theory; theory.json lies there
         self.theory_id = self.folder.name
         self.limits = limits or LabellerBase()
         self.doubts = Notes(self.folder / "quarantine")
         self.releases = Notes(self.folder / "released")
+
+    @property
+    def rechecks(self) -> "LabelFolder":
+        """Second computations of the labels here; the folder need not be there."""
+        folder = LabelFolder(self.folder / "rechecks", self.limits)
+        folder.level, folder.theory_id = self.level, self.theory_id
+        return folder
 
     def path(self, frame_id: str) -> Path:
         """Where a converged record lies."""
@@ -127,6 +138,8 @@ class LabelFolder:
 
     def frame_ids(self) -> list[str]:
         """Frames that have a record, in the order of their ids."""
+        if not self.folder.is_dir():
+            return []
         names = (name for name in os.listdir(self.folder) if name.endswith(".json"))
         return sorted({name.split(".")[0] for name in names if name[0] != "."} - {"theory"})
 

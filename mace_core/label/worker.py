@@ -4,8 +4,8 @@ It reads one JSON job a line from stdin and answers one JSON line on a descripto
 because engines print. It leads a session of its own, to be killed with all that it started.
 
 Jobs are ``{"settings": …, "elements": […]}`` (the first one: build and check the engine) and
-``{"directory", "rung", "numbers", "positions", "cell", "pbc", "charge", "spin"}``. The settings'
-engine is imported once and kept.
+``{"directory", "rung", "guess", "numbers", "positions", "cell", "pbc", "charge", "spin"}``. The
+settings' engine is imported once and kept.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def _attempt(engine: Any, job: dict[str, Any], scratch: str) -> dict[str, Any]:
     import numpy as np
     from ase import Atoms
 
-    from mace_core.label.engines import NotConverged, Refused
+    from mace_core.label.engines import Guess, NotConverged, Refused
 
     frame = Atoms(job["numbers"], job["positions"], cell=job["cell"], pbc=job["pbc"])
     frame.info.update(charge=job["charge"], spin=job["spin"])
@@ -103,7 +103,7 @@ def _attempt(engine: Any, job: dict[str, Any], scratch: str) -> dict[str, Any]:
     try:
         with _output("output.txt"):
             try:
-                result = engine.compute(frame, job["rung"])
+                result = engine.compute(frame, job["rung"], Guess(job["guess"]))
             except NotConverged as err:
                 return {"status": "unconverged", "reason": str(err)}
             except Refused as err:

@@ -186,9 +186,18 @@ def merge_labels(args):
     step.write(args.out, {"labels": [{"frame_id": i} for i in got], "calls": len(got)})
 
 
+def recheck(args):
+    step = Step("recheck_labels", gen_of(args.plan))
+    append("label_threads", args.threads)
+    for kind in ("audit", "picked", "frozen"):
+        step.write(Path(args.out).parent / "scored" / f"{kind}.extxyz", "")
+    step.write(args.out, {"rechecks": []})
+
+
 def assess(args):
     step = Step("assess_generation", gen_of(args.plan))
-    assert (args.committee is None) == (step.gen == "00")
+    for given in (args.committee, args.recheck):
+        assert (given is None) == (step.gen == "00")
     g = int(step.gen)
     write(Path(args.out).parents[1] / "summary.json", "{}")
     mae = 0.001 if g == directions().get("converge_at") else 0.7**g
@@ -238,7 +247,11 @@ COMMANDS = {
     "select": (select, ["--plan", "--committee", "--train", "--out", "walkers*"]),
     "label": (label, ["--frames", "--config", "--store", "--batch", "--threads", "--out"]),
     "merge-labels": (merge_labels, ["--plan", "--frames", "--out", "batches*"]),
-    "assess": (assess, ["--plan", "--merged", "--committee?", "--select?", "--out"]),
+    "recheck": (
+        recheck,
+        ["--plan", "--merged", "--committee", "--select", "--threads", "--out"],
+    ),
+    "assess": (assess, ["--plan", "--merged", "--committee?", "--select?", "--recheck?", "--out"]),
     "track": (track, ["--config", "--through", "--out"]),
     "report": (report, ["--config", "--through", "--out"]),
     "summary": (summary, ["--config"]),

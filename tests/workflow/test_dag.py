@@ -20,6 +20,7 @@ EACH_GENERATION = {
     "select_frames": 1,
     "label_batch": 2,
     "merge_labels": 1,
+    "recheck_labels": 1,
     "assess_generation": 1,
     "track_generation": 1,
     "report": 1,

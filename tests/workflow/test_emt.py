@@ -26,6 +26,7 @@ STEPS = {
     "select": ("select_frames", 1, False),
     "label": ("label_batch_0", 1, True),
     "merge-labels": ("merge_labels", 1, False),
+    "recheck": ("recheck_labels", 1, True),
     "assess": ("assess_generation", 1, True),
     "track": ("track_generation", 1, False),
 }

@@ -14,6 +14,7 @@ PLACES = [
     *(
         "label_batch 01",
         "merge_labels 01",
+        "recheck_labels 01",
         "assess_generation 01",
         "track_generation 01",
         "report 01",

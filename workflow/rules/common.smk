@@ -136,13 +136,19 @@ def assessed_with(wildcards):
     g = int(wildcards.gen)
     if g == 0:
         return {}
-    return {"committee": LAYOUT.committee(g), "select": LAYOUT.gen(g) / "select" / "select.json"}
+    files = {"committee": LAYOUT.committee(g), "select": LAYOUT.gen(g) / "select" / "select.json"}
+    if LAYOUT.recheck(g).is_file() or not LAYOUT.assess(g).is_file():
+        return files | {"recheck": LAYOUT.recheck(g), "scored": scored_frames(f"{g:02d}")}
+    return files  # assessed before there was this step
+
+
+def scored_frames(gen):
+    return [f"{CAMPAIGN}/gen_{gen}/label/scored/{kind}.extxyz" for kind in SCORED]
 
 
 def assess_options(wildcards, input):
-    if "committee" not in input.keys():
-        return []
-    return ["--committee", input.committee, "--select", input.select]
+    names = ("committee", "select", "recheck")
+    return [word for name in names if name in input.keys() for word in (f"--{name}", input[name])]
 
 
 if workflow.is_main_process:

@@ -7,7 +7,7 @@ from pathlib import Path
 from mace_core.config import load_config
 from mace_core.deferred import defer
 from mace_core.errors import UserError
-from mace_core.layout import Layout
+from mace_core.layout import SCORED, Layout
 
 
 def give_up(error):

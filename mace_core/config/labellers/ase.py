@@ -14,6 +14,7 @@ PLACEHOLDERS = ("$charge", "$spin", "$multiplicity")
 class ASELabeller(LabellerBase):
     """Any ASE calculator, by import path."""
 
+    NOT_THEORY: ClassVar[frozenset[str]] = LabellerBase.NOT_THEORY | {"other_guess"}
     REQUIRES: ClassVar[dict[str, str]] = {"ase": "ase"}
 
     engine: Literal["ase"] = "ase"
@@ -29,11 +30,16 @@ class ASELabeller(LabellerBase):
         description="keyword arguments of the calculator: the level of theory; the values $charge, "
         "$spin and $multiplicity stand for the frame's own",
     )
+    other_guess: dict[str, Any] = Field(
+        default_factory=dict,
+        description="keyword arguments laid over kwargs when a doubted label is computed again: a "
+        "starting guess for the SCF, and nothing that belongs to the level of theory",
+    )
     version: str = Field(
         "", description="free text that enters the theory id: change it when the program changes"
     )
 
-    @field_validator("kwargs")
+    @field_validator("kwargs", "other_guess")
     @classmethod
     def _plain(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What the frozen plan (JSON) would not give back as it was is no setting."""
@@ -42,7 +48,7 @@ class ASELabeller(LabellerBase):
         except (TypeError, ValueError):
             same = False
         if not same:
-            raise ValueError("kwargs may hold text, finite numbers, lists, and mappings by text")
+            raise ValueError("it may hold text, finite numbers, lists, and mappings by text")
         return kwargs
 
     @property

@@ -21,8 +21,8 @@ class CommandLabeller(LabellerBase):
     engine: Literal["command"] = "command"
     command: str | list[str] = Field(
         ...,
-        description="command line with {in} and {out} ({threads}, {rung} too), run without a "
-        "shell; several: a retry ladder, the next one where the SCF did not converge",
+        description="command line with {in} and {out} ({threads}, {rung}, {guess} too), run "
+        "without a shell; several: a retry ladder, the next one where the SCF did not converge",
         examples=["python label.py {in} {out}"],
     )
     files: list[str] = Field(

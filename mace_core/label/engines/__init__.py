@@ -13,7 +13,7 @@ from mace_core.config.labellers import (
     VASPLabeller,
 )
 from mace_core.label.engines.ase_calculator import ASEEngine
-from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
+from mace_core.label.engines.base import Engine, Guess, NotConverged, Refused, Result
 from mace_core.label.engines.command import CommandEngine
 from mace_core.label.engines.cp2k import CP2KEngine
 from mace_core.label.engines.emt import EMTEngine
@@ -23,7 +23,7 @@ from mace_core.label.engines.pyscf import PySCFEngine
 from mace_core.label.engines.tblite import TBLiteEngine
 from mace_core.label.engines.vasp import VASPEngine
 
-__all__ = ["Engine", "NotConverged", "Refused", "Result", "engine_for"]
+__all__ = ["Engine", "Guess", "NotConverged", "Refused", "Result", "engine_for"]
 
 _ENGINES = {
     PySCFLabeller: PySCFEngine,

@@ -9,7 +9,7 @@ from ase.calculators.calculator import PropertyNotImplementedError, SCFError
 
 from mace_core.config.labellers.ase import ASELabeller, mentioned
 from mace_core.errors import UserError
-from mace_core.label.engines.base import Engine, NotConverged, Refused, Result
+from mace_core.label.engines.base import Engine, Guess, NotConverged, Refused, Result
 
 
 class ASEEngine(Engine):
@@ -27,8 +27,13 @@ class ASEEngine(Engine):
     def check(self, elements: list[str]) -> None:
         self._factory()
 
-    def compute(self, frame: Atoms, rung: str) -> Result:
+    def other_guess(self) -> str:
+        return "labeller.other_guess" if self.settings.other_guess else ""
+
+    def compute(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> Result:
         kwargs = self.settings.kwargs
+        if guess == Guess.OTHER:
+            kwargs = _laid_over(kwargs, self.settings.other_guess)
         charge, spin = frame.info["charge"], frame.info["spin"]
         for key, value, placeholders in (
             ("charge", charge, {"$charge"}),
@@ -92,6 +97,15 @@ def run_calculator(calculator: Any, frame: Atoms) -> Result:
         numbers=computed.numbers,
         positions=computed.positions,
     )
+
+
+def _laid_over(kwargs: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments with changes, which reach into mappings in them."""
+    changed = dict(kwargs)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(kwargs.get(key), dict)
+        changed[key] = _laid_over(kwargs[key], value) if both else value
+    return changed
 
 
 def _filled(value: Any, values: dict[str, int]) -> Any:

@@ -1,6 +1,7 @@
 """What an engine is to the rest of the code: a retry ladder and one function."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -13,6 +14,13 @@ class NotConverged(Exception):  # noqa: N818
 
 class Refused(Exception):  # noqa: N818
     """This engine cannot label this frame; the message says why."""
+
+
+class Guess(StrEnum):
+    """From what the SCF starts. No part of the level of theory: the same state is to be found."""
+
+    USUAL = "usual"
+    OTHER = "other"  # than labels start from: what a doubted label is computed again with
 
 
 @dataclass
@@ -62,8 +70,18 @@ class Engine(Protocol):
             UserError: settings that the program does not know, elements it cannot do.
         """
 
-    def compute(self, frame: Atoms, rung: str) -> Result:
+    def other_guess(self) -> str:
+        """What :attr:`Guess.OTHER` is here, in a few words; empty where it changes nothing."""
+        return ""
+
+    def compute(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> Result:
         """One attempt at one canonical frame (charge and spin in ``info``).
+
+        Args:
+            frame: to be labelled.
+            rung: of the retry ladder.
+            guess: from what the SCF starts. An engine without an SCF, or without a choice, does
+                the same for both.
 
         Raises:
             NotConverged: the SCF did not converge at this rung.

@@ -12,8 +12,14 @@ from mace_core.config.labellers import CommandLabeller
 from mace_core.conventions import CHARGE, LABEL_REASON, LABEL_STATUS, SPIN, LabelStatus
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
-from mace_core.label.engines.base import NotConverged, Refused, Result
-from mace_core.label.engines.program import ProgramEngine, find_program, killed_by, output_of
+from mace_core.label.engines.base import Guess, NotConverged, Refused, Result
+from mace_core.label.engines.program import (
+    GUESS_VARIABLE,
+    ProgramEngine,
+    find_program,
+    killed_by,
+    output_of,
+)
 from mace_core.label.session import tail
 from mace_core.label.verdict import MOVED
 from mace_core.storage import sha256_file
@@ -60,6 +66,9 @@ class CommandEngine(ProgramEngine):
             hashes[Path(name).name] = sha256_file(self.home / name)
         return {"files": hashes} if hashes else {}
 
+    def other_guess(self) -> str:
+        return f"{GUESS_VARIABLE}=other, if the command heeds it"
+
     def check(self, elements: list[str]) -> None:
         for command in self.settings.command:
             find_program(
@@ -76,7 +85,7 @@ class CommandEngine(ProgramEngine):
         self.level()
         self.program_versions()
 
-    def command(self, rung: str) -> str:
+    def command(self, rung: str, guess: Guess = Guess.USUAL) -> str:
         line = self.settings.command[self.RUNGS.index(rung)]
         here = Path.cwd()
         values = {
@@ -87,13 +96,14 @@ class CommandEngine(ProgramEngine):
             "{out}": str(here / self.OUT),
             "{threads}": os.environ.get("OMP_NUM_THREADS", "1"),
             "{rung}": rung,
+            "{guess}": str(guess),
         }
         words = self._at_home(shlex.split(line))
         for name, value in values.items():
             words = [word.replace(name, value) for word in words]
         return shlex.join(words)
 
-    def prepare(self, frame: Atoms, rung: str) -> None:
+    def prepare(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> None:
         asked = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
         asked.info = {CHARGE: frame.info[CHARGE], SPIN: frame.info[SPIN]}
         write_frames(self.IN, [asked])

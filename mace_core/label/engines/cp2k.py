@@ -14,7 +14,7 @@ from ase.units import Bohr, GPa, Hartree
 
 from mace_core.config.labellers import CP2KLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import Guess, NotConverged, Refused, Result, check_electrons
 from mace_core.label.engines.cp2k_input import (
     COORDINATES,
     FORCES,
@@ -85,7 +85,7 @@ class CP2KEngine(ProgramEngine):
             )
         self._check_input(elements or ["H"])
 
-    def command(self, rung: str) -> str:
+    def command(self, rung: str, guess: Guess = Guess.USUAL) -> str:
         threads = os.environ.get("OMP_NUM_THREADS", "1")
         words = shlex.split(self.settings.command.replace("{threads}", threads))
         first = self.home / words[0]
@@ -93,7 +93,10 @@ class CP2KEngine(ProgramEngine):
             words[0] = str(first)
         return shlex.join([*words, "-i", "label.inp"])
 
-    def prepare(self, frame: Atoms, rung: str) -> None:
+    def other_guess(self) -> str:
+        return "SCF_GUESS CORE; with k-points, where CP2K starts from atoms only, a slower mixing"
+
+    def prepare(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> None:
         for element in set(frame.get_chemical_symbols()):
             for key, name in (("basis", basis_of), ("potential", potential_of)):
                 if name(self.settings, element) is None:
@@ -101,7 +104,7 @@ class CP2KEngine(ProgramEngine):
         if self.settings.counts_electrons:
             check_electrons(frame)
         cell, positions = self._placed(frame)
-        Path("label.inp").write_text(input_text(self.settings, frame, cell, positions, rung))
+        Path("label.inp").write_text(input_text(self.settings, frame, cell, positions, rung, guess))
         # Under short names: CP2K cuts long ones.
         for n, name in enumerate(self.settings.basis_files):
             Path(f"basis_{n}").symlink_to(self._data_file(name))

@@ -8,6 +8,7 @@ from ase.units import Bohr
 
 from mace_core.config.labellers import CP2KLabeller
 from mace_core.config.labellers.cp2k import FUNCTIONALS, PARAMETRISATIONS
+from mace_core.label.engines.base import Guess
 from mace_core.label.engines.cells import kpoint_grid
 
 COORDINATES, FORCES, STRESS = "coordinates.txt", "forces.txt", "stress.txt"
@@ -20,7 +21,12 @@ Section = dict[str, Any]
 
 
 def input_text(
-    s: CP2KLabeller, frame: Atoms, cell: np.ndarray, positions: np.ndarray, rung: str
+    s: CP2KLabeller,
+    frame: Atoms,
+    cell: np.ndarray,
+    positions: np.ndarray,
+    rung: str,
+    guess: Guess = Guess.USUAL,
 ) -> str:
     """The whole input.
 
@@ -30,6 +36,7 @@ def input_text(
         cell: [3, 3] Å, rows are the cell vectors.
         positions: [n, 3] Å, in that cell.
         rung: one of :func:`rungs`.
+        guess: from what the SCF starts.
     """
     periodic = bool(frame.pbc.all())
     tree: Section = {
@@ -41,7 +48,7 @@ def input_text(
                 "FORCES ON": {"FILENAME": f"={FORCES}", "NDIGITS": 12},
                 **({"STRESS_TENSOR ON": {"FILENAME": f"={STRESS}"}} if periodic else {}),
             },
-            "DFT": _dft(s, frame, cell, rung),
+            "DFT": _dft(s, frame, cell, rung, guess),
             "SUBSYS": _subsystem(s, frame, cell, positions),
         },
     }
@@ -67,7 +74,7 @@ def potential_of(s: CP2KLabeller, element: str) -> str | None:
     return s.potential if isinstance(s.potential, str) else s.potential.get(element)
 
 
-def _dft(s: CP2KLabeller, frame: Atoms, cell: np.ndarray, rung: str) -> Section:
+def _dft(s: CP2KLabeller, frame: Atoms, cell: np.ndarray, rung: str, guess: Guess) -> Section:
     periodic = bool(frame.pbc.all())
     spin = frame.info["spin"]
     polarised = bool(spin or s.uks)
@@ -90,6 +97,11 @@ def _dft(s: CP2KLabeller, frame: Atoms, cell: np.ndarray, rung: str) -> Section:
         grid = s.kpts or kpoint_grid(cell, s.kspacing)
         if max(grid) > 1:
             dft["KPOINTS"] = {"SCHEME": f"MONKHORST-PACK {' '.join(map(str, grid))}"}
+    if guess == Guess.OTHER:
+        if "KPOINTS" in dft:
+            dft["SCF"]["MIXING ON"]["ALPHA"] /= 2
+        else:
+            dft["SCF"]["SCF_GUESS"] = "CORE"
     return dft
 
 

@@ -7,7 +7,7 @@ from ase import Atoms
 from mace_core.config.labellers import EMTLabeller
 from mace_core.errors import UserError
 from mace_core.label.engines.ase_calculator import run_calculator
-from mace_core.label.engines.base import Engine, Refused, Result
+from mace_core.label.engines.base import Engine, Guess, Refused, Result
 
 
 class EMTEngine(Engine):
@@ -28,7 +28,7 @@ class EMTEngine(Engine):
                     mend="take another engine: emt is for tests",
                 )
 
-    def compute(self, frame: Atoms, rung: str) -> Result:
+    def compute(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> Result:
         from ase.calculators.emt import EMT
 
         if frame.info["charge"] or frame.info["spin"]:

@@ -15,7 +15,7 @@ from ase.units import Bohr, Hartree
 
 from mace_core.config.labellers import EspressoLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import Guess, NotConverged, Refused, Result, check_electrons
 from mace_core.label.engines.cells import boxed, kpoint_grid
 from mace_core.label.engines.program import ProgramEngine, find_program, killed_by, output_of
 from mace_core.label.engines.upf import Pseudopotential, read_upf
@@ -85,10 +85,13 @@ class EspressoEngine(ProgramEngine):
                 "labeller.input_dft",
             )
 
-    def command(self, rung: str) -> str:
+    def command(self, rung: str, guess: Guess = Guess.USUAL) -> str:
         return f"{self.settings.command} -in espresso.pwi"
 
-    def prepare(self, frame: Atoms, rung: str) -> None:
+    def other_guess(self) -> str:
+        return "random wave functions, and half of the starting magnetisation where it is free"
+
+    def prepare(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> None:
         elements = sorted(set(frame.get_chemical_symbols()))
         for element in elements:
             if element not in self.settings.pseudopotentials:
@@ -100,7 +103,7 @@ class EspressoEngine(ProgramEngine):
         Path("pseudo").mkdir()
         for element in elements:
             Path("pseudo", self._link(element)).symlink_to(self._path(element))
-        Path("espresso.pwi").write_text(self.input_text(frame, box, elements, rung))
+        Path("espresso.pwi").write_text(self.input_text(frame, box, elements, rung, guess))
 
     def judge(self, exit_code: int) -> None:
         output = Path(self.OUTPUT).read_text(errors="replace")
@@ -122,7 +125,14 @@ class EspressoEngine(ProgramEngine):
             result.stress = None
         return result
 
-    def input_text(self, frame: Atoms, box: Atoms, elements: list[str], rung: str) -> str:
+    def input_text(
+        self,
+        frame: Atoms,
+        box: Atoms,
+        elements: list[str],
+        rung: str,
+        guess: Guess = Guess.USUAL,
+    ) -> str:
         """pw.x's input for a frame in its box; species in the order of ``elements``."""
         from ase.io.espresso import Namelist
 
@@ -138,8 +148,8 @@ class EspressoEngine(ProgramEngine):
                     "tstress": bool(frame.pbc.all()),
                     **self.settings.control,
                 },
-                "system": self._system(frame, elements),
-                "electrons": self._electrons(frame, rung),
+                "system": self._system(frame, elements, guess),
+                "electrons": self._electrons(frame, rung, guess),
             }
         )
         lines = [namelists.to_string().rstrip(), "ATOMIC_SPECIES"]
@@ -158,7 +168,7 @@ class EspressoEngine(ProgramEngine):
         ]
         return "\n".join(lines) + "\n"
 
-    def _system(self, frame: Atoms, elements: list[str]) -> dict[str, Any]:
+    def _system(self, frame: Atoms, elements: list[str], guess: Guess) -> dict[str, Any]:
         s = self.settings
         system: dict[str, Any] = {
             "ibrav": 0,
@@ -185,6 +195,8 @@ class EspressoEngine(ProgramEngine):
             valence = sum(self.pseudopotentials[e].valence for e in frame.get_chemical_symbols())
             for k, element in enumerate(elements, 1):
                 start = s.starting_magnetization.get(element, min(1.0, spin / valence))
+                if guess == Guess.OTHER and not spin:
+                    start /= 2
                 system[f"starting_magnetization({k})"] = start
             if spin:
                 system["tot_magnetization"] = spin
@@ -201,7 +213,7 @@ class EspressoEngine(ProgramEngine):
                 system[f"{name}({elements.index(element) + 1})"] = value
         return system
 
-    def _electrons(self, frame: Atoms, rung: str) -> dict[str, Any]:
+    def _electrons(self, frame: Atoms, rung: str, guess: Guess) -> dict[str, Any]:
         """Only the way to the solution differs between rungs."""
         s = self.settings
         electrons: dict[str, Any] = {
@@ -226,6 +238,8 @@ class EspressoEngine(ProgramEngine):
         if rung == "conjugate_gradient":
             electrons |= {"diagonalization": "cg", "mixing_beta": min(s.mixing_beta, 0.1)}
             electrons |= {"electron_maxstep": max(200, 4 * s.electron_maxstep)}
+        if guess == Guess.OTHER:
+            electrons["startingwfc"] = "random"
         return electrons
 
     @cached_property

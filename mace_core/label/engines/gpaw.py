@@ -7,7 +7,14 @@ from ase import Atoms
 
 from mace_core.config.labellers import GPAWLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import Engine, NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import (
+    Engine,
+    Guess,
+    NotConverged,
+    Refused,
+    Result,
+    check_electrons,
+)
 from mace_core.label.engines.cells import boxed, kpoint_grid
 
 
@@ -45,14 +52,17 @@ class GPAWEngine(Engine):
                     "functional that has one",
                 ) from err
 
-    def compute(self, frame: Atoms, rung: str) -> Result:
+    def other_guess(self) -> str:
+        return "random wave functions, and half of the starting moments where they are free"
+
+    def compute(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> Result:
         from gpaw import GPAW, ConvergenceError
 
         if not frame.pbc.any() or self.settings.counts_electrons:
             check_electrons(frame)
         box = boxed(frame, self.settings.vacuum)
         atoms = box.copy()
-        atoms.calc = GPAW(txt="gpaw.txt", **self.parameters(frame, box, rung))
+        atoms.calc = GPAW(txt="gpaw.txt", **self.parameters(frame, box, rung, guess))
         try:
             atoms.get_potential_energy()
             forces = atoms.get_forces()
@@ -71,7 +81,9 @@ class GPAWEngine(Engine):
             positions=atoms.positions - (box.positions - frame.positions),
         )
 
-    def parameters(self, frame: Atoms, box: Atoms, rung: str) -> dict[str, Any]:
+    def parameters(
+        self, frame: Atoms, box: Atoms, rung: str, guess: Guess = Guess.USUAL
+    ) -> dict[str, Any]:
         """GPAW's keyword arguments for a frame in its box."""
         s = self.settings
         spin = frame.info["spin"]
@@ -105,6 +117,10 @@ class GPAWEngine(Engine):
             parameters["mixer"] = {"beta": 0.02, "nmaxold": 8, "weight": 100.0}
         if rung == "more_bands":
             parameters["nbands"] = "300%"
+        if guess == Guess.OTHER:
+            parameters["random"] = True
+            if not spin and "magmoms" in parameters:
+                parameters["magmoms"] = [m / 2 for m in parameters["magmoms"]]
         return parameters
 
     def _maxiter(self, rung: str) -> int:

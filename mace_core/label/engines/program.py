@@ -13,7 +13,10 @@ from pathlib import Path
 from ase import Atoms
 
 from mace_core.errors import UserError
-from mace_core.label.engines.base import Engine, Result
+from mace_core.label.engines.base import Engine, Guess, Result
+
+#: Tells a program from what its SCF is to start: a :class:`Guess`.
+GUESS_VARIABLE = "MACELOOP_GUESS"
 
 
 class ProgramEngine(Engine):
@@ -27,11 +30,11 @@ class ProgramEngine(Engine):
     OUTPUT = "program.out"
 
     @abstractmethod
-    def command(self, rung: str) -> str:
+    def command(self, rung: str, guess: Guess = Guess.USUAL) -> str:
         """The command line, as a shell would read it; run without a shell."""
 
     @abstractmethod
-    def prepare(self, frame: Atoms, rung: str) -> None:
+    def prepare(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> None:
         """Write the input files.
 
         Raises:
@@ -51,28 +54,30 @@ class ProgramEngine(Engine):
     def parse(self, frame: Atoms) -> Result:
         """What it computed, in our units and in the frame's order of atoms."""
 
-    def compute(self, frame: Atoms, rung: str) -> Result:
-        self.prepare(frame, rung)
-        self.judge(self.run(rung))
+    def compute(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> Result:
+        self.prepare(frame, rung, guess)
+        self.judge(self.run(rung, guess=guess))
         return self.parse(frame)
 
-    def run(self, rung: str, stdin: str | None = None) -> int:
+    def run(self, rung: str, stdin: str | None = None, guess: Guess = Guess.USUAL) -> int:
         """Run the program to its end; its exit code (negative: killed by that signal).
 
         Args:
             rung: of the retry ladder.
             stdin: file that it reads from.
+            guess: from what its SCF starts; it finds that in $MACELOOP_GUESS too.
         """
         with (
             open(stdin or os.devnull, "rb") as source,
             open(self.OUTPUT, "wb") as output,
         ):
             return subprocess.run(
-                shlex.split(self.command(rung)),
+                shlex.split(self.command(rung, guess)),
                 stdin=source,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
+                env=os.environ | {GUESS_VARIABLE: str(guess)},
             ).returncode
 
 

@@ -10,7 +10,18 @@ from ase.units import Bohr, Hartree
 
 from mace_core.config.labellers import PySCFLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import Engine, NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import (
+    Engine,
+    Guess,
+    NotConverged,
+    Refused,
+    Result,
+    check_electrons,
+)
+
+#: Orbitals of Hückel's method instead of densities of atoms, from which every rung starts. The bare
+#: core Hamiltonian ("1e") is farther off: it ends in excited states where nothing is wrong.
+_OTHER = "huckel"
 
 
 class PySCFEngine(Engine):
@@ -46,11 +57,14 @@ class PySCFEngine(Engine):
                     mend="give a name of pyscf.gto.basis, e.g. def2-svp, 6-31g*, cc-pvdz",
                 ) from err
 
-    def compute(self, frame: Atoms, rung: str) -> Result:
+    def other_guess(self) -> str:
+        return f"init_guess {_OTHER}"
+
+    def compute(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> Result:
         if frame.pbc.any():
             raise Refused("PySCF labels molecules only, and this frame is periodic")
         check_electrons(frame)
-        scf = self._scf(frame, rung)
+        scf = self._scf(frame, rung, guess)
         energy = scf.kernel()
         if not scf.converged:
             raise NotConverged(f"SCF not converged after {scf.max_cycle} cycles ({rung})")
@@ -64,7 +78,7 @@ class PySCFEngine(Engine):
             positions=frame.positions,
         )
 
-    def _scf(self, frame: Atoms, rung: str):
+    def _scf(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL):
         """The self-consistent field of one rung, not yet run."""
         from pyscf import dft, gto, lib
 
@@ -93,8 +107,11 @@ class PySCFEngine(Engine):
         scf.max_cycle = s.max_cycle
         if s.dispersion:
             scf.disp = s.dispersion
-        if rung == "damped":
+        if guess == Guess.OTHER:
+            scf.init_guess = _OTHER
+        elif rung == "damped":
             scf.init_guess = "atom"
+        if rung == "damped":
             scf.damp = 0.3
             scf.level_shift = 0.25  # Hartree, on virtual orbitals: changes the path, not its end
             scf.max_cycle = 3 * s.max_cycle

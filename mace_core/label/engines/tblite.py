@@ -8,7 +8,14 @@ from ase.units import Bohr, Hartree, kB
 
 from mace_core.config.labellers import TBLiteLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import Engine, NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import (
+    Engine,
+    Guess,
+    NotConverged,
+    Refused,
+    Result,
+    check_electrons,
+)
 
 _GUESS = {"sad": 0, "eeq": 1}
 
@@ -35,7 +42,10 @@ class TBLiteEngine(Engine):
                     mend="take another engine",
                 )
 
-    def compute(self, frame: Atoms, rung: str) -> Result:
+    def other_guess(self) -> str:
+        return "charges of electronegativity equilibration instead of neutral atoms, or vice versa"
+
+    def compute(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> Result:
         from tblite.exceptions import TBLiteRuntimeError
 
         if frame.pbc.any() and not frame.pbc.all():
@@ -44,7 +54,7 @@ class TBLiteEngine(Engine):
             )
         check_electrons(frame)
         try:
-            result = self._calculator(frame, rung).singlepoint()
+            result = self._calculator(frame, rung, guess).singlepoint()
         except TBLiteRuntimeError as err:
             if "not converged" in str(err):
                 raise NotConverged(f"{err} ({rung})") from err
@@ -61,7 +71,7 @@ class TBLiteEngine(Engine):
             positions=frame.positions,
         )
 
-    def _calculator(self, frame: Atoms, rung: str):
+    def _calculator(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL):
         from tblite.interface import Calculator
 
         s = self.settings
@@ -83,7 +93,10 @@ class TBLiteEngine(Engine):
         if rung != "default":
             calculator.set("max-iter", 4 * s.max_iterations)
             calculator.set("mixer-damping", 0.1)
-            calculator.set("guess", _GUESS["eeq"])
+        # Labels start from neutral atoms, the later rungs from the charges of electronegativities.
+        calculator.set(
+            "guess", _GUESS["sad" if (rung == "default") == (guess == Guess.USUAL) else "eeq"]
+        )
         if rung == "annealed":
             # Hot electrons first, then down to the temperature of the level of theory.
             calculator.set("annealing", max(5000.0 * kB / Hartree, 2 * temperature))

@@ -15,7 +15,7 @@ from ase.units import GPa
 
 from mace_core.config.labellers import VASPLabeller
 from mace_core.errors import UserError
-from mace_core.label.engines.base import NotConverged, Refused, Result, check_electrons
+from mace_core.label.engines.base import Guess, NotConverged, Refused, Result, check_electrons
 from mace_core.label.engines.cells import boxed, kpoint_grid
 from mace_core.label.engines.program import ProgramEngine, find_program, killed_by
 from mace_core.label.session import tail
@@ -84,7 +84,7 @@ class VASPEngine(ProgramEngine):
                     mend="give the right one",
                 )
 
-    def command(self, rung: str) -> str:
+    def command(self, rung: str, guess: Guess = Guess.USUAL) -> str:
         threads = os.environ.get("OMP_NUM_THREADS", "1")
         words = shlex.split(self.settings.command.replace("{threads}", threads))
         return shlex.join(
@@ -92,7 +92,10 @@ class VASPEngine(ProgramEngine):
             for word in words
         )
 
-    def prepare(self, frame: Atoms, rung: str) -> None:
+    def other_guess(self) -> str:
+        return "INIWAV 0 (plane waves instead of random numbers), and half of a free MAGMOM"
+
+    def prepare(self, frame: Atoms, rung: str, guess: Guess = Guess.USUAL) -> None:
         from pymatgen.io.vasp.inputs import Poscar
 
         for element in set(frame.get_chemical_symbols()):
@@ -102,7 +105,7 @@ class VASPEngine(ProgramEngine):
             check_electrons(frame)
         box = boxed(frame, self.settings.vacuum)
         structure = _structure(box[_order(frame)])
-        incar, kpoints = self._inputs(structure, frame, rung)
+        incar, kpoints = self._inputs(structure, frame, rung, guess)
         Path("POSCAR").write_text(Poscar(structure).get_str(significant_figures=16))
         Path("INCAR").write_text(str(incar))
         if kpoints is not None:
@@ -139,7 +142,9 @@ class VASPEngine(ProgramEngine):
             positions=frame.positions + moved,
         )
 
-    def _inputs(self, structure: Any, frame: Atoms, rung: str) -> tuple[Any, Any]:
+    def _inputs(
+        self, structure: Any, frame: Atoms, rung: str, guess: Guess = Guess.USUAL
+    ) -> tuple[Any, Any]:
         """INCAR and KPOINTS (None where INCAR has KSPACING)."""
         from pymatgen.io.vasp import sets
         from pymatgen.io.vasp.inputs import Incar, Kpoints
@@ -156,6 +161,10 @@ class VASPEngine(ProgramEngine):
         more, way = _RUNGS[rung]
         incar |= s.incar | way | _FIXED | {"NELM": more * s.nelm}
         charge, spin = frame.info["charge"], frame.info["spin"]
+        if guess == Guess.OTHER:
+            incar["INIWAV"] = 0
+            if isinstance(incar.get("MAGMOM"), list) and not spin:
+                incar["MAGMOM"] = [moment / 2 for moment in incar["MAGMOM"]]
         if spin:
             incar |= {"ISPIN": 2, "NUPDOWN": spin}
         if charge:

@@ -16,7 +16,7 @@ from mace_core.config.campaign import parse_config
 from mace_core.config.labellers import VASPLabeller
 from mace_core.errors import UserError
 from mace_core.frames import canonical
-from mace_core.label.engines import engine_for
+from mace_core.label.engines import Guess, engine_for
 from mace_core.label.run import label_frames
 from mace_core.label.store import LabelStore
 from mace_core.label.theory import describe, theory_id
@@ -145,6 +145,9 @@ def test_plain_inputs_say_what_the_settings_say(alloy, tmp_path, monkeypatch):
     assert not {"NELECT", "NUPDOWN", "ISPIN"} & incar.keys()
     assert poscar.site_symbols == ["Cu", "Au"]
     assert kpoints.kpts == [(4, 4, 4)]
+    monkeypatch.chdir(tmp_path)
+    engine_for(settings()).prepare(alloy, "default", Guess.OTHER)
+    assert Incar.from_file("INCAR") == incar | {"INIWAV": 0}
     incar, _, _ = written(settings(), alloy, tmp_path, monkeypatch, "linear_mixing")
     assert (incar["NELM"], incar["AMIX"]) == (60, 0.1)
 
