@@ -22,8 +22,9 @@ def errors(
 ) -> dict[str, Any] | None:
     """The ``errors`` object of docs/contracts.md, in eV, Å and atoms.
 
-    The force MAE is over components, of all atoms of all frames; of an audit, strata count by the
-    share of the MD that was theirs. Its bounds are each one-sided at ``confidence``
+    The force MAE is over components, of all atoms of all frames; that of an audit is estimated for
+    all MD (:func:`~mace_core.assess.parts.force_bounds`), ``force_mae_frames`` is the mean of the
+    audited frames themselves. Its bounds are each one-sided at ``confidence``
     (:mod:`mace_core.assess.bounds`); None for one frame. Labels may be missing: what they would
     give is then None, and each error counts the frames that have both label and prediction.
 
@@ -45,6 +46,7 @@ def errors(
         mae = mean if walks else result["force_mae"]
         result |= {
             "force_mae": mae,
+            "force_mae_frames": result["force_mae"],
             "force_mae_low": None if low is None else min(low, mae),
             "force_mae_high": None if high is None else max(high, mae),
         }

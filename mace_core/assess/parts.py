@@ -21,10 +21,10 @@ TAIL_SHARE = {"force": 0.4, "energy": 0.4, "stress": 0.2}
 def force_bounds(
     rows: Sequence[Row], walks: Sequence[Row], confidence: float, seed: int
 ) -> tuple[float | None, float | None, float | None]:
-    """Force MAE of all rows, and its lower and upper bound, each one-sided at ``confidence``.
+    """Force MAE of all MD, and its lower and upper bound, each one-sided at ``confidence``.
 
-    Strata count by the share of the visited frames that is theirs, whatever the audit drew from
-    each.
+    Strata count by the share of the visited frames that is theirs, and temperatures alike, whatever
+    the audit drew from each: the estimate is the ratio estimator's, not the mean of the rows.
 
     Args:
         rows: see :func:`mace_core.assess.rows.rows`; of one committee.
@@ -45,11 +45,11 @@ def force_bounds(
     total, mean = 0.0, 0.0
     for k, name in enumerate(strata):
         own = [walk for walk in walks if str(walk["stratum"]) == name]
-        draws = _population(parts[name], own, rng)[1]
+        spread, draws = _population(parts[name], own, rng)
         errors, spreads, of = _forces(parts[name], draws is not None)
         ratios = ratio_draws(errors, spreads, of, rng, from_others(scatter, k))
         total = total + share[name] * ratios * (1.0 if draws is None else draws)
-        mean += share[name] * float(errors.mean())
+        mean += share[name] * _estimate(errors, spreads, spread)
     if len(rows) < 2:
         return mean, None, None
     low, high = np.quantile(total, [1 - confidence, confidence])
@@ -81,10 +81,9 @@ def by_part(
                 kept.setdefault(name, []).append({**row, **values})
     result = {}
     for name, own in sorted(of_rows.items()):
-        draws = _population(own, of_walks.get(name, []), rng)[1]
+        spread, draws = _population(own, of_walks.get(name, []), rng)
         errors, spreads, of = _forces(own, draws is not None)
-        mean = float(np.average(errors, weights=[row.get("n", 1) for row in own]))
-        high = None
+        mean, high = _estimate(errors, spreads, spread), None
         if len(own) > 1:
             total = ratio_draws(errors, spreads, of, rng) * (1.0 if draws is None else draws)
             high = float(max(np.quantile(total, confidence), mean))
@@ -150,7 +149,7 @@ def by_stratum(
         errors, spreads, of = _forces(own, draws is not None)
         ratios = ratio_draws(errors, spreads, of, rng, from_others(forces, k))
         total = ratios * (1.0 if draws is None else draws)
-        mae = float(errors.sum() / spreads.sum()) * (1.0 if spread is None else spread)
+        mae = _estimate(errors, spreads, spread)
         entry = {
             "n_frames": len(own),
             "n_walks": len({_walk(row) for row in own}),
@@ -166,6 +165,11 @@ def by_stratum(
         entry |= _stress(late[name], from_others(stresses, k), tails.get("stress", 0.0), rng)
         result[name] = entry
     return result
+
+
+def _estimate(errors: np.ndarray, spreads: np.ndarray, spread: float | None) -> float:
+    """Mean error: the ratio of the sums times the mean spread of the MD, where that is known."""
+    return float(errors.sum() / spreads.sum()) * (1.0 if spread is None else spread)
 
 
 def newest(walks: Sequence[Row]) -> list[Row]:
