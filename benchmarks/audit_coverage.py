@@ -3,11 +3,11 @@
     python benchmarks/audit_coverage.py
 
 Audits are drawn again and again from walks whose true errors are known: real ones
-(``benchmarks/data/audit_errors.csv``, made by ``audit_walks.py``: committees of three on molecules by
-GFN2-xTB and on Cu-Au by EMT), and made-up ones with skewed errors that are alike within a walk. Each
-audit takes a few walks and a few frames of each; its bound is held against the mean error over all
-walks. Printed are the share of audits whose bound holds, and the median of bound over truth; for
-comparison those of percentiles of a bootstrap over frames, which most tools would take.
+(``benchmarks/data/audit_errors.csv``, made by ``audit_walks.py``: committees of three on molecules
+by GFN2-xTB and on Cu-Au by EMT), and made-up ones with skewed errors that are alike within a walk.
+Each audit takes a few walks and a few frames of each; its bound is held against the mean error over
+all walks. Printed are the share of audits whose bound holds, and the median of bound over truth;
+for comparison those of percentiles of a bootstrap over frames, which most tools would take.
 """
 
 import argparse
@@ -24,10 +24,11 @@ from mace_core.assess.parts import by_stratum, force_bounds
 
 DATA = Path(__file__).parent / "data" / "audit_errors.csv"
 CONFIDENCE = 0.95
-#: Walks and frames of an audit: today's default of one stratum, fewer, and more walks.
+#: Walks and frames of an audit: 4 and 12 are the defaults.
 AUDITS = ((4, 8), (4, 12), (6, 8), (8, 8))
-#: Name → (temperatures, scatter of log error, share of it that a walk's frames have in common, scatter
-#: of the spread that has nothing to do with the error, share of the error that the spread sees).
+#: Name → (temperatures, scatter of log error, share of it that a walk's frames have in common,
+#: scatter of the spread that has nothing to do with the error, share of the error that the spread
+#: sees).
 MADE_UP = {
     "lognormal 0.4, walk 0.3, spread knows nothing": (1, 0.4, 0.3, 0.3, 0.0),
     "lognormal 0.5, walk 0.5, spread is constant": (1, 0.5, 0.5, 0.0, 0.0),
@@ -119,8 +120,11 @@ def bootstrap_bound(rows: list[dict], rng: np.random.Generator) -> float:
 
 
 def study(walks, n_walks, n_frames, repeats, rng) -> np.ndarray:
-    """[repeats, 4, 2]: whether it holds, and bound over truth; of the whole (95 %), of a bootstrap, and of
-    the stratum's force and energy (95 % together)."""
+    """Whether a bound holds, and bound over truth: [repeats, 4, 2].
+
+    The bounds are those of the whole (95 %), of a bootstrap, and of the stratum's force and energy
+    (95 % together).
+    """
     true_force, true_energy = truth(walks)
     found = []
     for seed, (rows, visited) in zip(
@@ -142,7 +146,8 @@ def report(name: str, found: np.ndarray) -> None:
     holds, width = found[:, :, 0].mean(axis=0), np.median(found[:, :, 1], axis=0)
     both = (found[:, 2, 0] * found[:, 3, 0]).mean()
     print(
-        f"{name:<48} whole {holds[0]:6.1%} ×{width[0]:.2f}   bootstrap {holds[1]:6.1%} ×{width[1]:.2f}"
+        f"{name:<48} whole {holds[0]:6.1%} ×{width[0]:.2f}   "
+        f"bootstrap {holds[1]:6.1%} ×{width[1]:.2f}"
         f"   stratum: force ×{width[2]:.2f}, energy ×{width[3]:.2f}, both hold {both:6.1%}",
         flush=True,
     )

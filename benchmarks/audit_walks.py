@@ -174,14 +174,15 @@ def train_here(config: dict, folder: Path, m: int, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="all rows, CSV")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/results/audit"))
-    parser.add_argument("--walks", type=int, default=16)
+    parser.add_argument("--walks", type=int, default=16, help="of each stratum and temperature")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--systems", nargs="*", default=list(SYSTEMS))
     given = parser.parse_args()
-    for name in given.systems:
+    parts = []
+    for name in SYSTEMS:
         part = given.work / f"{name}.csv"
+        parts.append(part)
         if part.is_file():
             continue
         folder = given.work / name
@@ -191,6 +192,10 @@ def main() -> None:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()
             writer.writerows(rows)
+    lines = [part.read_text().splitlines() for part in parts]
+    given.out.write_text(
+        "\n".join([lines[0][0], *(row for some in lines for row in some[1:])]) + "\n"
+    )
 
 
 if __name__ == "__main__":
