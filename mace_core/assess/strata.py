@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mace_core.assess.check import Assessment, Check, streak
+from mace_core.assess.check import Assessment, Check, mev, streak
 from mace_core.assess.parts import by_stratum
 from mace_core.config.campaign import Config
 from mace_core.conventions import MEV
@@ -94,8 +94,8 @@ def _measured(
             ", ".join(missing) + price
         )
     elif expected:
-        counts = ", ".join(f"{name} {found[name]['n_frames']}" for name in expected)
-        said = f"audit frames of each stratum: {counts}"
+        counts = [found[name]["n_frames"] for name in expected]
+        said = f"{len(expected)} strata, {min(counts)} to {max(counts)} audit frames each"
     else:
         said = "no stratum is known"
     return Check(
@@ -104,8 +104,8 @@ def _measured(
 
 
 def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: Config) -> Check:
-    unit = _UNITS[kind]
-    worst, passed, within, parts = None, bool(found), bool(found), []
+    worst, passed, within = None, bool(found), bool(found)
+    above, highs = [], {}
     for name, errors in sorted(found.items()):
         mae, high = errors.get(f"{kind}_mae"), errors.get(f"{kind}_mae_high")
         if mae is None and kind == "stress":
@@ -113,20 +113,33 @@ def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: 
         within &= mae is None or mae < limit
         if high is None:
             passed = False
-            parts.append(
-                f"{name} {'not measured' if mae is None else f'{mae / MEV:.3g} [no bound]'}"
-            )
+            above.append(f"{name} {'not measured' if mae is None else f'{mev(mae)} [no bound]'}")
             continue
+        highs[name] = high
         worst = high if worst is None else max(worst, high)
         passed &= high < limit
-        parts.append(f"{name} {mae / MEV:.3g} [≤ {high / MEV:.3g}]")
+        if not high < limit:
+            above.append(f"{name} {mev(mae)} [≤ {mev(high)}]")
+    unit, together = _UNITS[kind], f"bounds hold all together with {config.stop.confidence:.0%}"
+    if above:
+        said = (
+            f"{kind} MAE not below {mev(limit)} {unit} in {len(above)} of {len(found)} strata: "
+            f"{', '.join(above)}; {together}"
+        )
+    elif highs:
+        name = max(highs, key=lambda stratum: highs[stratum])
+        said = (
+            f"worst stratum {name}: {kind} MAE {mev(found[name][f'{kind}_mae'])} {unit}, at most "
+            f"{mev(highs[name])} ({together}), target {mev(limit)}"
+        )
+    else:
+        said = f"no stratum has a {kind} error"
     return Check(
         f"strata_{kind}",
         "convergence",
         passed,
         worst,
         limit,
-        f"{kind} MAE of each stratum in {unit}, with upper bounds that hold for all at once "
-        f"({config.stop.confidence:.0%}): {', '.join(parts) or 'none'}; target {limit / MEV:.3g}",
+        said,
         waiting=within and not passed,
     )

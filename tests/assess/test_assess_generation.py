@@ -24,7 +24,8 @@ from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
 from mace_core.storage import read_json, write_json
-from mace_core.summary import summarise, text, write_summary
+from mace_core.summary import summarise, write_summary
+from mace_core.summary_text import text
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from fake_campaign import FAILURES, write_fake_campaign
 
+from mace_core.assess.advice import ADVICE, in_unit
 from mace_core.assess.decide import decide
 from mace_core.chronicle import Chronicle, generations_table
 from mace_core.config import load_config
@@ -20,7 +21,7 @@ from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelFolder
 from mace_core.layout import Layout
 from mace_core.report import page, write_report
-from mace_core.report.advice import ADVICE, KINDS, in_unit
+from mace_core.report.advice import KINDS
 from mace_core.storage import read_json, sha256_file, write_json
 from mace_core.summary import summarise
 
