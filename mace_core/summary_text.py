@@ -77,7 +77,9 @@ def _checks(summary: dict[str, Any]) -> list[str]:
     for check, (title, value, wanted) in zip(shown, rows, strict=True):
         mark = "✓" if check["passed"] else "✗"
         lines.append(f"  {mark} {title:<{widths[0]}}   {value:>{widths[1]}}   {wanted}".rstrip())
-        if not check["passed"] and check["kind"] == "convergence":
+        if check["passed"] or check["kind"] != "convergence":
+            continue
+        if not (summary.get("strata") and check["name"] in _IN_TABLE):
             lines.append(_filled(check["message"], "      "))
     helps: dict[str, list[str]] = {}
     for check in shown:
@@ -123,6 +125,8 @@ def _strata(summary: dict[str, Any]) -> list[str]:
     return [*lines, _filled(f"targets: {wanted}; {bounds}; ! not below the target", "  ")]
 
 
+#: Checks whose failures stand in the table of strata.
+_IN_TABLE = tuple(f"strata_{kind}" for kind in KINDS)
 #: Strata that are shown: of more the report tells.
 _MOST_STRATA = 20
 #: Characters of a name that stands in the line of its numbers.

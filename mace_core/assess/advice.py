@@ -164,14 +164,14 @@ ADVICE = {
     ),
     "progress": Advice(
         "The error still falls",
-        "generations without",
+        "generations",
         "look at the labels' own noise (grid, convergence), train longer, enlarge the model, or "
         "explore hotter; raise stop.stall_generations to wait longer",
         "below",
     ),
     "candidates": Advice(
         "Walkers find frames worth a label",
-        "generations without",
+        "generations",
         "as it says: what mends it depends on why there were none",
         "below",
     ),

@@ -99,7 +99,8 @@ def _parts(name: str, key: str, expected: set[str], last: Assessment, config: Co
             for part, high in sorted(above.items())
         )
         said.append(
-            f"upper bound (each holds with {stop.confidence:.0%}) above {mev(limit)} meV/Å: {listed}"
+            f"upper bound (each holds with {stop.confidence:.0%}) above {mev(limit)} meV/Å: "
+            f"{listed}"
         )
     passed = not said
     known = [high for high in highs.values() if high is not None]

@@ -15,6 +15,8 @@ from mace_core.conventions import MEV, WalkerEnd
 
 #: How the check begins while the exam was not held.
 NOT_HELD = "not held yet"
+#: Strata whose failures it names.
+_NAMED = 4
 
 
 def exam_calls(record: Assessment, config: Config) -> int:
@@ -67,7 +69,8 @@ def exam_held(last: Assessment, config: Config) -> list[Check]:
     if not walks:
         message = f"{NOT_HELD}: it comes when the rest is passed, or about to be"
     elif problems:
-        message = "; ".join(problems)
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        message = "; ".join(problems[:_NAMED]) + more
     else:
         message = (
             f"one walk of {next(iter(walks.values()))['steps_asked']} steps per stratum completed, "

@@ -1,6 +1,7 @@
 """Each stratum by itself: what a user asked for is measured, and bounded, one by one."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from mace_core.assess.check import Assessment, Check, mev, streak
@@ -71,6 +72,9 @@ def assessed_without_strata(record: Assessment) -> bool:
     return "audit_frames" not in record and record.get("outcome") == "converged"
 
 
+#: Strata that a check names: the worst of those with an error, and of those without.
+_NAMED, _MISSING = 3, 8
+
 _UNITS = {"force": "meV/Å", "energy": "meV/atom", "stress": "meV/Å³"}
 
 
@@ -90,8 +94,9 @@ def _measured(
                 f"{config.stop.streak} generations set select.audit_frames and explore.walkers "
                 f"to {each} or more"
             )
+        more = f" and {len(missing) - _MISSING} more" if len(missing) > _MISSING else ""
         said = f"no audit frame of its own in the last {n_window} generations: " + (
-            ", ".join(missing) + price
+            ", ".join(missing[:_MISSING]) + more + price
         )
     elif expected:
         counts = [found[name]["n_frames"] for name in expected]
@@ -105,7 +110,8 @@ def _measured(
 
 def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: Config) -> Check:
     worst, passed, within = None, bool(found), bool(found)
-    above, highs = [], {}
+    above: list[tuple[float, str]] = []
+    highs: dict[str, float] = {}
     for name, errors in sorted(found.items()):
         mae, high = errors.get(f"{kind}_mae"), errors.get(f"{kind}_mae_high")
         if mae is None and kind == "stress":
@@ -113,18 +119,23 @@ def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: 
         within &= mae is None or mae < limit
         if high is None:
             passed = False
-            above.append(f"{name} {'not measured' if mae is None else f'{mev(mae)} [no bound]'}")
+            above.append(
+                (inf, f"{name} {'not measured' if mae is None else f'{mev(mae)} [no bound]'}")
+            )
             continue
         highs[name] = high
         worst = high if worst is None else max(worst, high)
         passed &= high < limit
         if not high < limit:
-            above.append(f"{name} {mev(mae)} [≤ {mev(high)}]")
+            above.append((high, f"{name} {mev(mae)} [≤ {mev(high)}]"))
     unit, together = _UNITS[kind], f"bounds hold all together with {config.stop.confidence:.0%}"
     if above:
+        above.sort(key=lambda one: (-one[0], one[1]))
+        named = ", ".join(words for _, words in above[:_NAMED])
+        more = f" and {len(above) - _NAMED} more" if len(above) > _NAMED else ""
         said = (
             f"{kind} MAE not below {mev(limit)} {unit} in {len(above)} of {len(found)} strata: "
-            f"{', '.join(above)}; {together}"
+            f"{named}{more}; {together}"
         )
     elif highs:
         name = max(highs, key=lambda stratum: highs[stratum])

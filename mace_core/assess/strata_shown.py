@@ -1,4 +1,4 @@
-"""The strata of an assessment as rows of a table, the same in the log, summary, report and MLflow."""
+"""The strata of an assessment as rows of a table: for the log, summary, report and MLflow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -69,8 +69,10 @@ def error_said(row: Mapping[str, Any], kind: str) -> str:
 
 
 def exam_rows(record: Assessment) -> list[dict[str, Any]]:
-    """The final exam's walks: ``stratum``, ``end``, ``steps_done``, ``steps_asked``, ``group``,
-    ``n_frames`` (audited) and ``force_mae`` (their mean, eV/Å; None without); [] where none was held.
+    """The final exam's walks, [] where none was held.
+
+    ``stratum``, ``group``, ``end``, ``steps_done``, ``steps_asked``, ``n_frames`` (audited) and
+    ``force_mae`` (their mean, eV/Å; None without).
     """
     frames: dict[str, list[float]] = {}
     for row in record.get("audit_frames") or []:

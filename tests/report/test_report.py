@@ -13,7 +13,8 @@ from fake_campaign import FAILURES, write_fake_campaign
 
 from mace_core.assess.advice import ADVICE, in_unit
 from mace_core.assess.decide import decide
-from mace_core.chronicle import Chronicle, generations_table
+from mace_core.campaign_tables import generations_table
+from mace_core.chronicle import Chronicle
 from mace_core.config import load_config
 from mace_core.conventions import Outcome
 from mace_core.errors import UserError
