@@ -69,7 +69,7 @@ def _of_strata(gen: Generation) -> dict:
     """Strata in a row of the learning curve: the worst is that of the largest force bound."""
     known = [row for row in gen.strata if row["force_mae_high"] is not None]
     worst = max(known, key=lambda row: row["force_mae_high"], default={})
-    lost = gen.assess.get("lost_audit")
+    lost = gen.assess.get("lost_audit") if gen.g else None
     return {
         "n_strata": len(gen.strata) or None,
         "n_strata_measured": sum(row["measured"] for row in gen.strata) if gen.strata else None,

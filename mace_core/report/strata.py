@@ -33,7 +33,7 @@ def shown(chronicle: Chronicle) -> dict[str, Any] | None:
             default=None,
         ),
         "kinds": [(kind, KINDS[kind], limits[kind]) for kind in kinds_shown(rows)],
-        "missing": [row["stratum"] for row in rows if not row["measured"]],
+        "missing": sorted(row["stratum"] for row in rows if not row["measured"]),
         "streak": stop.streak,
         "confidence": stop.confidence,
         "audited": audited(chronicle, stop.streak),

@@ -16,6 +16,7 @@ from mace_core.assess.decide import decide
 from mace_core.campaign_tables import generations_table
 from mace_core.chronicle import Chronicle
 from mace_core.config import load_config
+from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import Outcome
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
@@ -359,12 +360,12 @@ def test_keys_that_a_mend_names_exist():
     from mace_core.config import Config
 
     schema = Config.model_json_schema()
-    known = {"labeller.spins"}
+    known = {f"labeller.{key}" for key in ("spins", *LabellerBase.model_fields)}
     for section, reference in schema["properties"].items():
         name = reference.get("$ref", "").rsplit("/", 1)[-1]
         known |= {f"{section}.{key}" for key in schema["$defs"].get(name, {}).get("properties", {})}
     for advice in ADVICE.values():
-        for key in re.findall(r"\b[a-z]+\.[A-Za-z_0]+\b", advice.mend):
+        for key in re.findall(r"\b[a-z]+\.[A-Za-z_0]+\b", f"{advice.mend} {advice.few}"):
             assert key in known, f"{key} in {advice.title!r}"
 
 
