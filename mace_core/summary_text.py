@@ -83,8 +83,7 @@ def _checks(summary: dict[str, Any]) -> list[str]:
             lines.append(_filled(check["message"], "      "))
     helps: dict[str, list[str]] = {}
     for check in shown:
-        # ``cause`` says what mends a want of candidates.
-        if outcome != Outcome.CONTINUE and check["name"] != "candidates" and (said := mend(check)):
+        if outcome != Outcome.CONTINUE and (said := mend(check)):
             helps.setdefault(said, []).append(advice(check["name"]).title)
     if helps:
         lines += ["", "  what would help"]

@@ -16,7 +16,7 @@ class Advice:
         title: what holds when it passes.
         unit: of value and limit: ``meV/Å``, ``meV/atom``, ``meV/Å³``, ``Å``, ``%``, or what is
             counted.
-        mend: what to do where it fails.
+        mend: what to do where it fails; "" where its message says it.
         few: the same where it fails for want of audit frames alone; "" where that is no cause.
         relation: of value to limit when it passes: ``below``, ``at least``, ``at most``, or none.
     """
@@ -172,7 +172,7 @@ ADVICE = {
     "candidates": Advice(
         "Walkers find frames worth a label",
         "generations",
-        "as it says: what mends it depends on why there were none",
+        "",  # its message says what helps, by the cause
         "below",
     ),
     "enough_frames": Advice(

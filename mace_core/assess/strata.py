@@ -100,7 +100,11 @@ def _measured(
         )
     elif expected:
         counts = [found[name]["n_frames"] for name in expected]
-        said = f"{len(expected)} strata, {min(counts)} to {max(counts)} audit frames each"
+        said = (
+            f"{len(expected)} strata, {min(counts)} to {max(counts)} audit frames each"
+            if len(expected) > 1
+            else f"{counts[0]} audit frames of {expected[0]}"
+        )
     else:
         said = "no stratum is known"
     return Check(
@@ -133,14 +137,13 @@ def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: 
         above.sort(key=lambda one: (-one[0], one[1]))
         named = ", ".join(words for _, words in above[:_NAMED])
         more = f" and {len(above) - _NAMED} more" if len(above) > _NAMED else ""
-        said = (
-            f"{kind} MAE not below {mev(limit)} {unit} in {len(above)} of {len(found)} strata: "
-            f"{named}{more}; {together}"
-        )
+        many = f" in {len(above)} of {len(found)} strata" if len(found) > 1 else ""
+        said = f"{kind} MAE not below {mev(limit)} {unit}{many}: {named}{more}; {together}"
     elif highs:
         name = max(highs, key=lambda stratum: highs[stratum])
+        worst_one = "worst stratum" if len(found) > 1 else "stratum"
         said = (
-            f"worst stratum {name}: {kind} MAE {mev(found[name][f'{kind}_mae'])} {unit}, at most "
+            f"{worst_one} {name}: {kind} MAE {mev(found[name][f'{kind}_mae'])} {unit}, at most "
             f"{mev(highs[name])} ({together}), target {mev(limit)}"
         )
     else:

@@ -42,8 +42,18 @@ def strata_asked(config: Config) -> list[str]:
 
 
 def judged(config: Config, names: Sequence[str], found: Findings) -> None:
-    """Add to ``found`` a problem where strata can never be measured, a note where it is luck."""
+    """Add to ``found`` a problem where strata can never be measured, a note where it is luck.
+
+    A note, too, where the temperatures cannot all be bounded.
+    """
     stop, n = config.stop, len(names)
+    temperatures, audit = len(config.explore.temperatures), config.select.audit_frames
+    if audit < 2 * temperatures:
+        found.notes.append(
+            f"select.audit_frames {audit} for {temperatures} temperatures: an error needs two "
+            "audit frames of a temperature in one generation to be bounded (check walker_groups); "
+            f"set select.audit_frames to {2 * temperatures} or more"
+        )
     if not n:
         return
     always, ever = _measured(config, names)

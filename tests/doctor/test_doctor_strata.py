@@ -139,6 +139,13 @@ def number(text, before):
     return int(text.split(before)[1].split()[0]) if before in text else 0
 
 
+def test_every_temperature_needs_two_audit_frames_in_a_generation():
+    hot = {"walkers": 8, "temperatures": [300, 600]}
+    (note,) = findings(settings(explore=hot, select={"audit_frames": 3}), ["a"]).notes
+    assert "check walker_groups" in note and "select.audit_frames to 4 or more" in note
+    assert findings(settings(explore=hot, select={"audit_frames": 4}), ["a"]).notes == []
+
+
 def test_the_final_exam_measures_what_the_walks_leave_out():
     """Without it the same campaign is refused."""
     config = settings(explore={"walkers": 1}, stop={"streak": 2, "exam_length": 10})
@@ -158,7 +165,7 @@ def test_the_walkers_that_it_asks_for_visit_every_stratum(n_temperatures, streak
         stop={"streak": streak, "exam_length": 0},
     )
     found = findings(config, names)
-    (told,) = found.problems or found.notes
+    (told,) = found.problems or [note for note in found.notes if "explore.walkers" in note]
     walkers = number(told, "explore.walkers to ")
     starts = {name: [0] for name in names}
     for first in range(1, 12):

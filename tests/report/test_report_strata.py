@@ -145,7 +145,8 @@ def test_tables_hold_strata(campaign, tmp_path):
     table = pd.read_parquet(layout.root / "tables" / "strata.parquet")
     assert len(table) == 6 and table.equals(strata_table(Chronicle(config).generations))
     last = table[table.generation == 2].set_index("stratum")
-    assert last.force_mae["HCN.xyz"] == 0.011 and last.exam_force_mae["HCN.xyz"] == pytest.approx(0.011)
+    assert last.force_mae["HCN.xyz"] == 0.011
+    assert last.exam_force_mae["HCN.xyz"] == pytest.approx(0.011)
     assert last.fails["HNC <b>.xyz"] == "force"
     assert table[table.generation == 1].exam_force_mae.isna().all()
     curve = pd.read_csv(layout.root / "tables" / "learning_curve.csv")
