@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
+from mace_core.assess.strata import targets
+from mace_core.assess.strata_shown import stratum_rows
 from mace_core.assess.withheld import withheld
 from mace_core.config import Config
 from mace_core.conventions import (
@@ -38,24 +40,12 @@ from mace_core.tables import read_table
 #: Sets of frames that a generation's models are scored on.
 KINDS = ("audit", "frozen", "picked")
 
-_ERRORS = (
-    "n_frames",
-    "force_mae",
-    "force_mae_low",
-    "force_mae_high",
-    "force_rmse",
-    "max_force_error",
-    "energy_mae",
-    "energy_mae_centred",
-    "stress_mae",
-)
-
 
 class Generation:
     """One assessed generation."""
 
-    def __init__(self, layout: Layout, g: int, label_store: Path):
-        self.layout, self.g, self.label_store = layout, g, label_store
+    def __init__(self, layout: Layout, g: int, label_store: Path, config: Config):
+        self.layout, self.g, self.label_store, self.config = layout, g, label_store, config
 
     @cached_property
     def assess(self) -> dict:
@@ -124,6 +114,17 @@ class Generation:
         return sets
 
     @property
+    def judged_by(self) -> Config:
+        """The configuration with the stop rule's settings of this generation's plan."""
+        return _with_stop(self.config, self.plan)
+
+    @cached_property
+    def strata(self) -> list[dict]:
+        """Each stratum's errors, those that fail first; [] of an earlier version."""
+        config = self.judged_by
+        return stratum_rows(self.assess, targets(config), config.stop.streak)
+
+    @property
     def factor(self) -> float | None:
         """Calibration factor that this generation's walkers and selection used."""
         calibration = (self.committee or {}).get("calibration")
@@ -175,7 +176,7 @@ class Chronicle:
         self.layout = Layout(config.campaign.results_dir, self.name)
         self.label_store = Path(config.campaign.label_store)
         self.generations = [
-            Generation(self.layout, g, self.label_store)
+            Generation(self.layout, g, self.label_store, config)
             for g in self.layout.assessed_generations()
             if through is None or g <= through
         ]
@@ -208,69 +209,6 @@ class Chronicle:
     def best(self) -> int | None:
         """The generation whose committee to use, by the rule of summary.json."""
         return best_generation([generation.assess for generation in self.generations])
-
-
-def generations_table(generations: list[Generation]) -> pd.DataFrame:
-    """The learning curve: one row a generation, in eV, Å, seconds; NaN where there is none.
-
-    Columns named ``<kind>_…`` are those of the errors in assess.json.
-    """
-    rows = []
-    for gen in generations:
-        assess = gen.assess
-        labels, dataset = assess["labels"], assess.get("dataset") or {}
-        coverage, walkers = assess.get("measured_coverage") or {}, assess.get("walkers") or {}
-        calibration = assess.get("calibration") or {}
-        members = [gen.member_metrics(folder) for folder in gen.member_folders]
-        row = {
-            "generation": gen.g,
-            "outcome": assess["outcome"],
-            "n_train": dataset.get("n_train"),
-            "n_valid": dataset.get("n_valid"),
-            "calls": labels["calls"],
-            "found": labels.get("found"),
-            "failed": labels["calls"] - labels.get("rechecks", 0) - labels["converged"],
-            "total_calls": labels["total_calls"],
-            "total_found": labels.get("total_found"),
-            "label_seconds": labels["seconds"],
-            "total_label_seconds": labels["total_seconds"],
-            "train_seconds": sum(seconds_of(metrics) for metrics in members) or None,
-            "md_seconds": sum(w.get("wall_seconds", 0.0) for w in gen.walkers) or None,
-            "factor": calibration.get("factor"),
-            "factor_low": calibration.get("factor_low"),
-            "factor_high": calibration.get("factor_high"),
-            "coverage": coverage.get("share"),
-            "coverage_frames": coverage.get("n_frames"),
-            "coverage_expected": coverage.get("expected"),
-            "stable_fraction": walkers.get("stable_fraction"),
-            "time_fs": walkers.get("time_fs"),
-            "candidates": (assess.get("selection") or {}).get("candidates"),
-            "picked": (assess.get("selection") or {}).get("picked"),
-        }
-        for kind in KINDS:
-            errors = assess.get(kind) or {}
-            row |= {f"{kind}_{name}": errors.get(name) for name in _ERRORS}
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    numbers = [name for name in table.columns if name not in ("generation", "outcome")]
-    return table.astype(dict.fromkeys(numbers, float))
-
-
-def walkers_table(generations: list[Generation]) -> pd.DataFrame:
-    """How each walker ended: one row a walker, the keys of walker_{w}.json as columns.
-
-    Walkers of earlier versions have no stratum, and were in no exam.
-    """
-    unsaid = {"stratum": None, "exam": False}
-    rows = [
-        {"generation": gen.g, **unsaid, **walker} for gen in generations for walker in gen.walkers
-    ]
-    return pd.DataFrame(rows, columns=None if rows else ["generation", "walker", "group", "end"])
-
-
-def seconds_of(metrics: dict) -> float:
-    """Wall time of one member's training as its metrics.json states it, 0 where it does not."""
-    return float(metrics.get("wall_seconds", metrics.get("seconds", 0.0)))
 
 
 def parity(frames: list[Atoms]) -> dict[str, np.ndarray]:
@@ -314,6 +252,13 @@ def uncertainty(atoms: Atoms, factor: float | None) -> float:
     if factor is not None and MACE_FORCES_STD in atoms.arrays:
         return factor * float(np.max(atoms.arrays[MACE_FORCES_STD]))
     return float(atoms.info.get(MACE_UNCERTAINTY, np.nan))
+
+
+def _with_stop(config: Config, plan: dict) -> Config:
+    said = plan.get("config", {}).get("stop")
+    if said is None:
+        return config
+    return config.model_copy(update={"stop": type(config.stop).model_validate(said)})
 
 
 def _json(path: Path) -> Any:

@@ -5,7 +5,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from mace_core.chronicle import Chronicle, Generation, generations_table, parity, true_error
+from mace_core.campaign_tables import generations_table
+from mace_core.chronicle import Chronicle, Generation, parity, true_error
 from mace_core.chronicle import uncertainty as frame_uncertainty
 from mace_core.conventions import MEV
 

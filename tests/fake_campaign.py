@@ -14,7 +14,7 @@ from ase.build import molecule
 from mace_core.config import load_config
 from mace_core.frames import canonical, dataset_hash, write_frames
 from mace_core.layout import Layout
-from mace_core.storage import sha256_json, write_json
+from mace_core.storage import read_json, sha256_json, write_json
 from mace_core.tables import write_table
 
 THEORY = "0123456789abcdef"
@@ -38,8 +38,12 @@ def write_fake_campaign(
     name: str = "ethanol",
     seed: int = 0,
     tracking_uri: str | None = None,
+    strata: dict[str, float] | None = None,
 ) -> Path:
     """Write generations 0 … ``generations`` below ``folder/results`` and the configuration.
+
+    ``strata``: force MAE of each in eV/Å in the last generation, twice that in the one before, and
+    so on; see :func:`add_strata`. Without them the assessments are those of an earlier version.
 
     Returns:
         The configuration's path.
@@ -100,6 +104,9 @@ def write_fake_campaign(
                 outcome if last else "continue",
             )
         )
+    if strata:
+        for g in range(1, generations + 1):
+            add_strata(layout, g, {k: v * 2 ** (generations - g) for k, v in strata.items()})
     members = [str(layout.member(generations, m)) for m in range(config.train.members)]
     write_json(
         layout.summary,
@@ -307,6 +314,43 @@ def _generation(config, layout, g, rng, spent, train, frozen, calibrated, outcom
         "seconds": seconds + 40,
         "reason": assess["reason"],
     }
+
+
+def add_strata(layout, g: int, strata: dict[str, float], exam: bool | None = None) -> None:
+    """Strata in a generation's assess.json: force MAE as given, bounds 1.5 times as large.
+
+    Energies are a tenth of the forces (eV/atom), stresses a hundredth. Four audit frames of each,
+    two at each temperature; with ``exam`` (by default in the last generation) six more of a long
+    walk.
+    """
+    path = layout.assess(g)
+    assess = read_json(path)
+    exam = assess["outcome"] != "continue" if exam is None else exam
+    kinds = {"force": 1.0, "energy": 0.1, "stress": 0.01}
+    assess["dataset"]["strata"] = {n: {"labels": 5, "n_train": 4, "n_valid": 1} for n in strata}
+    assess["lost_audit"] = {"timeout": 1}
+    assess["strata"], assess["audit_frames"], assess["walks"] = {}, [], []
+    for w, (name, mae) in enumerate(strata.items()):
+        errors = {f"{kind}_mae": mae * share for kind, share in kinds.items()}
+        errors |= {f"{kind}_mae_high": 1.5 * mae * share for kind, share in kinds.items()}
+        n = 4 + 6 * exam
+        assess["strata"][name] = {"n_frames": n, "n_walks": 2, "generations": [g]} | errors
+        assess["strata"][name]["energy_error"] = errors["energy_mae"]
+        row = {"generation": g, "stratum": name, "walker": w, "segment": 0, "force_mae": mae}
+        for k in range(n):
+            assess["audit_frames"].append(
+                row
+                | {"group": "300K" if k in (0, 1) else "500K", "exam": k >= 4}
+                | {"frame_id": f"{g}{w}{k}", "spread": mae, "energy_error": 0.1 * mae}
+                | {"stress_mae": 0.01 * mae, "by_element": {}, "displacement": 0.2}
+            )
+        if exam:
+            assess["walks"].append(
+                {"generation": g, "walker": 4 + w, "stratum": name, "group": "500K", "exam": True}
+                | {"end": "completed", "steps_done": 10000, "steps_asked": 10000}
+                | {"n_frames": 100, "spread": {"all": mae}}
+            )
+    write_json(path, assess)
 
 
 def _checks(outcome: str) -> list[dict]:

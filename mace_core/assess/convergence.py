@@ -98,7 +98,10 @@ def _parts(name: str, key: str, expected: set[str], last: Assessment, config: Co
             f"{part} {mev(found[part]['force_mae'])} [≤ {mev(high)}]"
             for part, high in sorted(above.items())
         )
-        said.append(f"upper bound above {mev(limit)} meV/Å: {listed}")
+        said.append(
+            f"upper bound (each holds with {stop.confidence:.0%}) above {mev(limit)} meV/Å: "
+            f"{listed}"
+        )
     passed = not said
     known = [high for high in highs.values() if high is not None]
     return Check(
@@ -107,7 +110,10 @@ def _parts(name: str, key: str, expected: set[str], last: Assessment, config: Co
         passed,
         max(known, default=None),
         limit,
-        f"no {what[:-1]}'s upper bound is above {mev(limit)} meV/Å" if passed else "; ".join(said),
+        f"no {what[:-1]}'s upper bound (each holds with {stop.confidence:.0%}) is above "
+        f"{mev(limit)} meV/Å"
+        if passed
+        else "; ".join(said),
     )
 
 

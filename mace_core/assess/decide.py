@@ -19,13 +19,23 @@ from mace_core.conventions import LabelStatus, Outcome
 
 @dataclass(frozen=True)
 class Decision:
-    """What comes after a generation, and why."""
+    """What comes after a generation, and why.
+
+    Attributes:
+        outcome: what comes next.
+        reason: in one sentence: what decided, and the convergence checks that failed.
+        checks: all of them.
+        generations_without_progress: in a row, up to the last one.
+        exam: the next generation may end the campaign: it holds the final exam.
+        cause: ``reason`` without the checks that failed.
+    """
 
     outcome: Outcome
     reason: str
     checks: list[Check] = field(default_factory=list)
     generations_without_progress: int = 0
-    exam: bool = False  # the next generation may end the campaign: it holds the final exam
+    exam: bool = False
+    cause: str = ""
 
 
 def decide(history: Sequence[Assessment], config: Config, new_data: Sequence[str] = ()) -> Decision:
@@ -53,27 +63,28 @@ def decide(history: Sequence[Assessment], config: Config, new_data: Sequence[str
     spent = [check for check in limits if not check.passed]
     stalled = [check for check in stall_checks if not check.passed]
     if not failed:
-        outcome, reason = Outcome.CONVERGED, "converged: " + join(checks)
+        outcome = Outcome.CONVERGED
+        cause = "converged: every check passed; " + join([c for c in checks if c.name in _TOLD])
     elif spent:
-        outcome, reason = Outcome.BUDGET_SPENT, f"budget spent: {join(spent)}"
+        outcome, cause = Outcome.BUDGET_SPENT, f"budget spent: {join(spent)}"
     elif stalled:
-        outcome, reason = Outcome.STALLED, f"stalled: {join(stalled)}"
+        outcome, cause = Outcome.STALLED, f"stalled: {join(stalled)}"
     else:
-        outcome, reason = Outcome.CONTINUE, "not converged yet"
-    if failed:
-        reason += "; these checks failed: " + join(failed, named=True)
+        outcome, cause = Outcome.CONTINUE, f"not converged yet; {join(limits)}"
     if new_data and outcome in (Outcome.CONVERGED, Outcome.STALLED):
-        reason = (
-            f"new labelled data ({', '.join(new_data)}) will be trained on; before it: {reason}"
-        )
+        cause = f"new labelled data ({', '.join(new_data)}) will be trained on; before it: {cause}"
         outcome = Outcome.CONTINUE
     elif new_data and outcome is Outcome.BUDGET_SPENT:
-        reason += (
+        cause += (
             f"; new labelled data wait ({', '.join(new_data)}): raise the limit to train on them"
         )
-    elif outcome is Outcome.CONTINUE:
-        reason += "; " + join(limits)
-    return Decision(outcome, reason, [*checks, *limits, *stall_checks], without_progress, exam)
+    reason = f"{cause}; these checks failed: {join(failed, named=True)}" if failed else cause
+    every = [*checks, *limits, *stall_checks]
+    return Decision(outcome, reason, every, without_progress, exam, cause)
+
+
+#: Checks whose numbers stand in the reason of a campaign that is converged.
+_TOLD = ("target_bound", "strata_force")
 
 
 def label_calls(config: Config) -> int:
@@ -130,7 +141,7 @@ def _decide_start(first: Assessment, config: Config, new_data: Sequence[str]) ->
         outcome, reason = Outcome.BUDGET_SPENT, f"budget spent: {join(spent)}"
     else:
         outcome, reason = Outcome.CONTINUE, f"{join(checks[:1])}; {join(limits)}"
-    return Decision(outcome, reason, [*checks, *limits])
+    return Decision(outcome, reason, [*checks, *limits], cause=reason)
 
 
 def _limits(history: Sequence[Assessment], config: Config, exam: bool = False) -> list[Check]:

@@ -13,6 +13,11 @@ from mace_core.assess.strata import (
 from mace_core.config.campaign import Config
 from mace_core.conventions import MEV, WalkerEnd
 
+#: How the check begins while the exam was not held.
+NOT_HELD = "not held yet"
+#: Strata whose failures it names.
+_NAMED = 4
+
 
 def exam_calls(record: Assessment, config: Config) -> int:
     """Label calls of an exam after this generation."""
@@ -62,9 +67,10 @@ def exam_held(last: Assessment, config: Config) -> list[Check]:
         elif frames.get(name):
             means.append(sum(frames[name]) / len(frames[name]))
     if not walks:
-        message = "not held yet: it comes when the rest is passed, or about to be"
+        message = f"{NOT_HELD}: it comes when the rest is passed, or about to be"
     elif problems:
-        message = "; ".join(problems)
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        message = "; ".join(problems[:_NAMED]) + more
     else:
         message = (
             f"one walk of {next(iter(walks.values()))['steps_asked']} steps per stratum completed, "

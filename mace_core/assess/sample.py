@@ -114,7 +114,7 @@ def _moved(window: Sequence[Assessment]) -> Check | None:
     median = float(np.median(found))
     time = [(record.get("walkers") or {}).get("time_fs") for record in window]
     n = sum((record.get("walkers") or {}).get("n", 0) for record in window)
-    walked = "" if None in time or not n else f", walks lasted {sum(time) / n:.3g} fs in the mean"
+    walked = "" if None in time or not n else f", walks lasted {_fs(sum(time) / n)} in the mean"
     return Check(
         "moved",
         "convergence",
@@ -125,3 +125,7 @@ def _moved(window: Sequence[Assessment]) -> Check | None:
         f"where their walk began, at least {LEAST_DISPLACEMENT:g} needed{walked}"
         + ("" if median >= LEAST_DISPLACEMENT else ": see explore.timestep and explore.steps"),
     )
+
+
+def _fs(time: float) -> str:
+    return f"{time:.3g} fs" if time < 1000 else f"{time:.0f} fs"

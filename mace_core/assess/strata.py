@@ -1,9 +1,10 @@
 """Each stratum by itself: what a user asked for is measured, and bounded, one by one."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
-from mace_core.assess.check import Assessment, Check, streak
+from mace_core.assess.check import Assessment, Check, mev, streak
 from mace_core.assess.parts import by_stratum
 from mace_core.config.campaign import Config
 from mace_core.conventions import MEV
@@ -71,6 +72,9 @@ def assessed_without_strata(record: Assessment) -> bool:
     return "audit_frames" not in record and record.get("outcome") == "converged"
 
 
+#: Strata that a check names: the worst of those with an error, and of those without.
+_NAMED, _MISSING = 3, 8
+
 _UNITS = {"force": "meV/Å", "energy": "meV/atom", "stress": "meV/Å³"}
 
 
@@ -90,12 +94,17 @@ def _measured(
                 f"{config.stop.streak} generations set select.audit_frames and explore.walkers "
                 f"to {each} or more"
             )
+        more = f" and {len(missing) - _MISSING} more" if len(missing) > _MISSING else ""
         said = f"no audit frame of its own in the last {n_window} generations: " + (
-            ", ".join(missing) + price
+            ", ".join(missing[:_MISSING]) + more + price
         )
     elif expected:
-        counts = ", ".join(f"{name} {found[name]['n_frames']}" for name in expected)
-        said = f"audit frames of each stratum: {counts}"
+        counts = [found[name]["n_frames"] for name in expected]
+        said = (
+            f"{len(expected)} strata, {min(counts)} to {max(counts)} audit frames each"
+            if len(expected) > 1
+            else f"{counts[0]} audit frames of {expected[0]}"
+        )
     else:
         said = "no stratum is known"
     return Check(
@@ -104,8 +113,9 @@ def _measured(
 
 
 def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: Config) -> Check:
-    unit = _UNITS[kind]
-    worst, passed, within, parts = None, bool(found), bool(found), []
+    worst, passed, within = None, bool(found), bool(found)
+    above: list[tuple[float, str]] = []
+    highs: dict[str, float] = {}
     for name, errors in sorted(found.items()):
         mae, high = errors.get(f"{kind}_mae"), errors.get(f"{kind}_mae_high")
         if mae is None and kind == "stress":
@@ -113,20 +123,37 @@ def _bounded(kind: str, found: dict[str, dict[str, Any]], limit: float, config: 
         within &= mae is None or mae < limit
         if high is None:
             passed = False
-            parts.append(
-                f"{name} {'not measured' if mae is None else f'{mae / MEV:.3g} [no bound]'}"
+            above.append(
+                (inf, f"{name} {'not measured' if mae is None else f'{mev(mae)} [no bound]'}")
             )
             continue
+        highs[name] = high
         worst = high if worst is None else max(worst, high)
         passed &= high < limit
-        parts.append(f"{name} {mae / MEV:.3g} [≤ {high / MEV:.3g}]")
+        if not high < limit:
+            above.append((high, f"{name} {mev(mae)} [≤ {mev(high)}]"))
+    unit, together = _UNITS[kind], f"bounds hold all together with {config.stop.confidence:.0%}"
+    if above:
+        above.sort(key=lambda one: (-one[0], one[1]))
+        named = ", ".join(words for _, words in above[:_NAMED])
+        more = f" and {len(above) - _NAMED} more" if len(above) > _NAMED else ""
+        many = f" in {len(above)} of {len(found)} strata" if len(found) > 1 else ""
+        said = f"{kind} MAE not below {mev(limit)} {unit}{many}: {named}{more}; {together}"
+    elif highs:
+        name = max(highs, key=lambda stratum: highs[stratum])
+        worst_one = "worst stratum" if len(found) > 1 else "stratum"
+        said = (
+            f"{worst_one} {name}: {kind} MAE {mev(found[name][f'{kind}_mae'])} {unit}, at most "
+            f"{mev(highs[name])} ({together}), target {mev(limit)}"
+        )
+    else:
+        said = f"no stratum has a {kind} error"
     return Check(
         f"strata_{kind}",
         "convergence",
         passed,
         worst,
         limit,
-        f"{kind} MAE of each stratum in {unit}, with upper bounds that hold for all at once "
-        f"({config.stop.confidence:.0%}): {', '.join(parts) or 'none'}; target {limit / MEV:.3g}",
+        said,
         waiting=within and not passed,
     )

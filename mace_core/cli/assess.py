@@ -76,6 +76,6 @@ def register(app: typer.Typer) -> None:
         )
         for note in result["notes"]:
             print(f"maceloop: {note}", file=sys.stderr)
-        print("\n".join(lines(result)), flush=True)
         settings = load_settings(plan)
+        print("\n".join(lines(result, settings.stop.confidence)), flush=True)
         write_summary(campaign_layout(settings), settings)

@@ -32,7 +32,8 @@ def register(app: typer.Typer) -> None:
     def summary(config: ConfigFile) -> None:
         """Where the campaign stands, what it cost, and where everything lies."""
         from mace_core.config import load_config
-        from mace_core.summary import campaign_layout, summarise, text, write_summary
+        from mace_core.summary import campaign_layout, summarise, write_summary
+        from mace_core.summary_text import text
 
         settings = load_config(config)
         layout = campaign_layout(settings)

@@ -8,6 +8,7 @@ from mace_core.config.checks import findings
 from mace_core.config.labellers import LabellerBase
 from mace_core.doctor import machine, scheduler
 from mace_core.doctor.frames import base_frames
+from mace_core.doctor.strata import judged, strata_asked, strata_lines
 from mace_core.doctor.trial import Trial, trial_label
 from mace_core.errors import UserError
 from mace_core.label.theory import theory_id
@@ -47,9 +48,14 @@ def examine(
         scheduler.look_at(profile, config, found)
     if config.tracking.enabled and not any("tracking." in p for p in found.problems):
         _ask_tracking(config, found)
+    strata: list[str] = []
+    if not found.problems:  # structures can be read and used
+        strata = strata_asked(config)
+        judged(config, strata, found)
     found.raise_problems()
     yield from (f"ok    {line}" for line in found.good)
     yield f"ok    level of theory {theory_id(config.labeller)}"
+    yield from strata_lines(config, strata)
     yield from (f"note  {line}" for line in found.notes)
 
     trial: Trial | None = None

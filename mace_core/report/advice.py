@@ -1,86 +1,7 @@
-"""What each check of the stop rule is called, in which unit it is said, and what mends it."""
+"""Outcomes, and checks of the stop rule, as the report tells them."""
 
-from dataclasses import dataclass
-from typing import Any
-
-from mace_core.conventions import MEV, Outcome
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A check in a reader's words: title, unit (``meV/Å``, ``%`` or none) and mend."""
-
-    title: str
-    unit: str
-    mend: str
-
-
-ADVICE = {
-    "target_bound": Advice(
-        "Audited force error below the target",
-        "meV/Å",
-        "let it go on: every generation trains on new labels. If the curve is flat, train longer "
-        "(train.max_num_epochs), enlarge the model (model.num_channels, model.max_L), or raise "
-        "stop.target_force_mae",
-    ),
-    "streak": Advice(
-        "Below the target in a row",
-        "",
-        "one more generation, or lower stop.streak",
-    ),
-    "audit_frames": Advice(
-        "Enough audit frames",
-        "",
-        "raise select.audit_frames; a bound from few frames is wide",
-    ),
-    "audit_labels": Advice(
-        "No audit label in doubt",
-        "",
-        "look at the labels that do not train, below, and release the sound ones. The next "
-        "generation draws new audit frames",
-    ),
-    "stable_md": Advice(
-        "MD stays stable",
-        "%",
-        "see the walkers below. Lower explore.max_force_error (stop earlier and label there), "
-        "explore.timestep or explore.temperatures",
-    ),
-    "elements": Advice(
-        "No element left out",
-        "meV/Å",
-        "frames in which that element is met: more or hotter walkers, more seeds with it; or "
-        "raise stop.group_factor",
-    ),
-    "walker_groups": Advice(
-        "No walker group left out",
-        "meV/Å",
-        "more walkers at that temperature (explore.walkers, explore.temperatures), or raise "
-        "stop.group_factor",
-    ),
-    "max_labels": Advice("Labels left in the budget", "", "raise stop.max_labels"),
-    "max_generations": Advice("Generations left", "", "raise campaign.max_generations"),
-    "progress": Advice(
-        "The error still falls",
-        "",
-        "look at the labels' own noise (grid, convergence), train longer, enlarge the model, or "
-        "explore hotter; raise stop.stall_generations to wait longer",
-    ),
-    "candidates": Advice(
-        "Walkers find frames worth a label",
-        "",
-        "as it says: what mends it depends on why there were none",
-    ),
-    "enough_frames": Advice(
-        "Enough labelled frames to start",
-        "",
-        "see the labels that do not train, below; raise seed.n_frames or give data.labelled",
-    ),
-    "isolated_atoms": Advice(
-        "Energies of free atoms",
-        "",
-        "set labeller.spins for the element, or give data.E0s",
-    ),
-}
+from mace_core.assess.advice import advice, in_unit, limit, mend
+from mace_core.conventions import Outcome
 
 KINDS = {
     "convergence": "Converged when all of these hold",
@@ -102,37 +23,32 @@ OUTCOMES = {
 }
 
 
-def explained(checks: list[dict]) -> list[tuple[str, list[dict]]]:
-    """Checks by kind, in the order of :data:`KINDS`, with title, mend and numbers as text."""
+def explained(checks: list[dict], outcome: str = "") -> list[tuple[str, list[dict]]]:
+    """Checks by kind, in the order of :data:`KINDS`, with title, mend and numbers as text.
+
+    Args:
+        checks: of assess.json.
+        outcome: of the same: a converged campaign needs no more labels and no more progress, so
+            that limits and stalls that it is at are ``unasked``, and nothing is to be mended.
+    """
     groups = []
     for kind, heading in KINDS.items():
         rows = []
         for check in checks:
             if check.get("kind", "") != kind:
                 continue
-            advice = ADVICE.get(check["name"], Advice(check["name"].replace("_", " "), "", ""))
+            found = advice(check["name"])
+            unasked = outcome == Outcome.CONVERGED and kind != "convergence"
             rows.append(
                 {
                     **check,
-                    "title": advice.title,
-                    "value": in_unit(check["value"], advice.unit),
-                    "limit": in_unit(check["limit"], advice.unit),
-                    "mend": "" if check["passed"] else advice.mend,
+                    "title": found.title,
+                    "value": in_unit(check["value"], found.unit),
+                    "limit": limit(check),
+                    "unasked": unasked and not check["passed"],
+                    "mend": "" if unasked else mend(check),
                 }
             )
         if rows:
             groups.append((heading, rows))
     return groups
-
-
-def in_unit(value: Any, unit: str) -> str:
-    """A check's value or limit as text: errors from eV/Å to meV/Å, shares to per cent."""
-    if value is None:
-        return "–"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if unit == "meV/Å":
-        return f"{value / MEV:.3g} meV/Å"
-    if unit == "%":
-        return f"{value:.0%}"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,12 +12,13 @@ import plotly.offline
 
 from mace_core.assess.spent import computed_said
 from mace_core.assess.words import in_words
-from mace_core.chronicle import Chronicle, Generation, generations_table, walkers_table
+from mace_core.campaign_tables import generations_table, strata_table, walkers_table
+from mace_core.chronicle import Chronicle, Generation
 from mace_core.config import Config
 from mace_core.conventions import MEV
 from mace_core.errors import UserError
 from mace_core.label.ladder import FIRST_RUNG
-from mace_core.report import advice, plots, provenance, viewer
+from mace_core.report import advice, plots, provenance, strata, viewer
 from mace_core.storage import write_text
 from mace_core.tables import write_table
 
@@ -26,7 +27,7 @@ def write_report(config: Config, through: int | None, out: str | Path) -> Path:
     """Write the report on all assessed generations up to ``through``.
 
     Where they are all there are, the campaign's folder gets a copy (``report.html``) and the tables
-    behind it (``tables/learning_curve``, ``tables/walkers``; parquet and CSV).
+    behind it (``tables/learning_curve``, ``tables/strata``, ``tables/walkers``; parquet and CSV).
 
     Args:
         config: the campaign's configuration.
@@ -54,6 +55,7 @@ def write_report(config: Config, through: int | None, out: str | Path) -> Path:
             write_text(latest, html)
         tables = chronicle.layout.root / "tables"
         write_table(generations_table(chronicle.generations), tables / "learning_curve")
+        write_table(strata_table(chronicle.generations), tables / "strata")
         write_table(walkers_table(chronicle.generations), tables / "walkers")
     return Path(out)
 
@@ -75,6 +77,7 @@ def render(chronicle: Chronicle) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"mev": mev, "percent": percent, "duration": duration, "count": count}
+    environment.filters |= {"in_generations": in_generations, "mev_g": lambda v: f"{v / MEV:.3g}"}
     environment.globals["computed_said"] = computed_said
     return environment.get_template("report.html").render(
         name=chronicle.name,
@@ -90,7 +93,10 @@ def render(chronicle: Chronicle) -> str:
         generations=[gen.assess for gen in chronicle.generations],
         table=_rows(table),
         improvement=improvement(table),
-        checks=advice.explained(last.assess.get("checks") or []),
+        checks=advice.explained(last.assess.get("checks") or [], str(chronicle.outcome)),
+        strata=strata.shown(chronicle),
+        max_strata=plots.MAX_STRATA,
+        confidence=last.judged_by.stop.confidence,
         walkers=_rows(walkers),
         withheld=[row for gen in chronicle.generations for row in gen.withheld_labels],
         rungs=later_rungs(chronicle),
@@ -164,6 +170,13 @@ def percent(value: float | None) -> str:
 def count(value: float | None) -> str:
     """A whole number, thousands apart."""
     return "–" if missing(value) else f"{value:,.0f}".replace(",", " ")
+
+
+def in_generations(generations: list[int]) -> str:
+    """Generations in a row as a range: ``1–3``, others one by one."""
+    if len(generations) > 2 and generations[-1] - generations[0] == len(generations) - 1:
+        return f"{generations[0]}–{generations[-1]}"
+    return ", ".join(map(str, generations)) or "–"
 
 
 def duration(seconds: float | None) -> str:

@@ -64,6 +64,86 @@ def learning_curve(table: pd.DataFrame, target: float) -> go.Figure | None:
     return _laid_out(figure, 400)
 
 
+#: Strata that are drawn: of more the ones with the largest bounds.
+MAX_STRATA = 12
+
+
+def strata_plot(generations: list[Generation], target: float) -> go.Figure | None:
+    """Force MAE of each stratum with its upper bound, by generation; log y.
+
+    The strata with the largest bounds of the last generation that has any, at most
+    :data:`MAX_STRATA`, side by side within a generation.
+    """
+    by_generation = {gen.g: {row["stratum"]: row for row in gen.strata} for gen in generations}
+    drawn = {
+        name: max(g for g, rows in by_generation.items() if _known(rows.get(name)))
+        for name in {name for rows in by_generation.values() for name in rows}
+        if any(_known(rows.get(name)) for rows in by_generation.values())
+    }
+    if not drawn:
+        return None
+    worst = sorted(
+        drawn, key=lambda name: (-by_generation[drawn[name]][name]["force_mae_high"], name)
+    )
+    figure, shown = go.Figure(), [target / MEV]
+    chosen = worst[:MAX_STRATA]
+    for k, name in enumerate(chosen):
+        points = [(g, rows[name]) for g, rows in by_generation.items() if _known(rows.get(name))]
+        offset = 0.5 * ((k + 0.5) / len(chosen) - 0.5)
+        mae = np.array([row["force_mae"] for _, row in points]) / MEV
+        high = np.array([row["force_mae_high"] for _, row in points]) / MEV
+        shown += [*mae, *high]
+        figure.add_scatter(
+            x=[g + offset for g, _ in points],
+            y=mae,
+            mode="markers",
+            name=name,
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": high - mae,
+                "arrayminus": 0 * mae,
+                "thickness": 1.6,
+                "width": 5,
+            },
+            marker={"color": _STRATA[k % len(_STRATA)], "size": 8, "symbol": _SYMBOLS[k // 6]},
+            customdata=[[g, h, row["n_frames"]] for (g, row), h in zip(points, high, strict=True)],
+            hovertemplate="gen %{customdata[0]}: %{y:.3g}, at most %{customdata[1]:.3g} meV/Å "
+            "from %{customdata[2]} audit frames",
+        )
+    figure.add_hline(y=target / MEV, line={"color": TARGET, "dash": "dash", "width": 1.5})
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="right", y=np.log10(target / MEV), yanchor="bottom",
+        text=f"target {target / MEV:g} meV/Å", showarrow=False, font={"color": TARGET, "size": 12},
+    )  # fmt: skip
+    numbers = sorted(g for g in by_generation if g)
+    ends = [float(np.log10(min(shown) / 1.3)), float(np.log10(max(shown) * 1.3))]
+    figure.update_yaxes(title="force MAE and bound (meV/Å)", range=ends, **_LOG_TICKS)
+    figure.update_xaxes(
+        title="generation",
+        tickvals=numbers,
+        range=[numbers[0] - 0.5, numbers[-1] + 0.5],
+        zeroline=False,
+    )
+    legend = 20 * len(chosen)
+    figure = _laid_out(figure, 380 + legend)
+    figure.update_layout(
+        showlegend=True,
+        legend={"orientation": "v", "x": 0, "xanchor": "left", "y": -70 / 300, "yanchor": "top"},
+        margin={"l": 64, "r": 16, "t": 16, "b": 70 + legend},
+    )
+    return figure
+
+
+#: Colours of strata, and symbols where there are more strata than colours.
+_STRATA = ["#3b82f6", "#f59e0b", "#14b8a6", "#a78bfa", "#f43f5e", "#84cc16"]
+_SYMBOLS = ["circle", "diamond"]
+
+
+def _known(row: dict | None) -> bool:
+    return row is not None and row["force_mae_high"] is not None
+
+
 def parity_plots(generation: Generation) -> list[tuple[str, go.Figure]]:
     """Forces, and energies per atom, of the models against labels they had never seen."""
     forces, energies = go.Figure(), go.Figure()
@@ -232,6 +312,7 @@ def all_plots(chronicle: Chronicle, table: pd.DataFrame, walkers: pd.DataFrame) 
     """Every plot there is something to show in, as JSON by name."""
     plots = {
         "learning": learning_curve(table, chronicle.target),
+        "strata": strata_plot(chronicle.generations, chronicle.target),
         "uncertainty": uncertainty_plot(chronicle.generations),
         "coverage": coverage_plot(table),
         "walkers": walkers_plot(walkers),

@@ -1,7 +1,6 @@
 """What MLflow is told about a campaign, as plain data: one record a run. Imports no mlflow."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,15 +13,12 @@ from matplotlib.figure import Figure
 
 from mace_core import figures
 from mace_core.assess.words import in_words
-from mace_core.chronicle import (
-    KINDS,
-    Chronicle,
-    Generation,
-    generations_table,
-)
+from mace_core.campaign_tables import generations_table
+from mace_core.chronicle import KINDS, Chronicle, Generation
 from mace_core.conventions import MEV
 from mace_core.errors import without_passwords
 from mace_core.storage import sha256_file, sha256_json
+from mace_core.track.verdict import note, plain, strata_metrics, words
 
 #: Tags by which a run is found again, and by which it is known to be whole and up to date.
 KEY, CONTENT = "maceloop.key", "maceloop.content"
@@ -52,6 +48,12 @@ _METRICS = {
     "coverage_expected": ("calibration/coverage_expected", 1.0),
     "candidates": ("select/candidates", 1.0),
     "picked": ("select/picked", 1.0),
+    "lost_audit": ("audit/lost", 1.0),
+    "n_strata": ("audit/strata", 1.0),
+    "n_strata_measured": ("audit/strata_measured", 1.0),
+    "n_strata_failing": ("audit/strata_failing", 1.0),
+    "worst_stratum_force_mae": ("audit/worst_stratum_force_mae_meV_A", MEV),
+    "worst_stratum_force_mae_high": ("audit/worst_stratum_force_mae_high_meV_A", MEV),
 }
 _ERROR_METRICS = {
     "n_frames": ("n_frames", 1.0),
@@ -117,10 +119,11 @@ def generation_metrics(generation: Generation) -> dict[str, float]:
         for column, (name, unit) in _ERROR_METRICS.items():
             metrics[f"{kind}/{name}"] = row[f"{kind}_{column}"] / unit
     audit = generation.assess.get("audit") or {}
+    metrics |= strata_metrics(generation)
     for prefix in ("element", "group"):
         for name, errors in (audit.get(f"by_{prefix}") or {}).items():
             if errors.get("force_mae") is not None:
-                metrics[f"{prefix}/{_plain(name)}_force_mae_meV_A"] = errors["force_mae"] / MEV
+                metrics[f"{prefix}/{plain(name)}_force_mae_meV_A"] = errors["force_mae"] / MEV
     return {name: float(value) for name, value in metrics.items() if pd.notna(value)}
 
 
@@ -133,7 +136,7 @@ def generation_record(chronicle: Chronicle, generation: Generation) -> RunRecord
     tags = {
         "outcome": assess["outcome"],
         "theory": str(generation.plan.get("theory", "")),
-        "mlflow.note.content": _note(chronicle, generation),
+        "mlflow.note.content": note(generation),
     }
     for tag, calibration in (
         ("calibration", (generation.committee or {}).get("calibration")),
@@ -216,8 +219,7 @@ def campaign_record(chronicle: Chronicle) -> RunRecord:
         tags={
             "outcome": str(chronicle.outcome),
             "best_generation": "" if chronicle.best is None else str(chronicle.best),
-            "mlflow.note.content": f"**{_words(chronicle.outcome)}**: "
-            f"{chronicle.last.assess['reason']}",
+            "mlflow.note.content": note(chronicle.last),
         },
         figures={
             "figures/learning_curve.png": lambda: (
@@ -241,34 +243,17 @@ def campaign_text(chronicle: Chronicle) -> str:
     )
     return (
         f"Active learning campaign **{chronicle.name}** ({level}).\n\n"
-        f"Outcome: **{_words(chronicle.outcome)}**: {chronicle.last.assess['reason']}\n\n"
+        f"Outcome: **{words(chronicle.outcome)}**: {chronicle.last.assess['reason']}\n\n"
         f"Target: upper bound of the audited force MAE below {chronicle.target / MEV:g} meV/Å. "
         "The run `campaign` has every metric at step = generation; members are nested below "
         "their generation."
     )
 
 
-def _note(chronicle: Chronicle, generation: Generation) -> str:
-    """A generation's decision in markdown: outcome, reason, the table of checks."""
-    assess = generation.assess
-    lines = [f"**{_words(assess['outcome'])}**: {assess['reason']}"]
-    if checks := assess.get("checks"):
-        lines += ["", "| check | passed | value | limit |", "|---|---|---|---|"]
-        lines += [
-            f"| {c['name']} | {'yes' if c['passed'] else 'no'} | {c['value']} | {c['limit']} |"
-            for c in checks
-        ]
-    return "\n".join(lines)
-
-
 def _curve_name(column: str) -> str:
     """A history column under the prefix by which the UI groups it: ``valid/…`` or ``train/…``."""
     prefix, _, rest = column.partition("_")
-    return _plain(f"{prefix}/{rest}" if prefix in ("train", "valid") else f"train/{column}")
-
-
-def _words(outcome: str) -> str:
-    return outcome.replace("_", " ").capitalize()
+    return plain(f"{prefix}/{rest}" if prefix in ("train", "valid") else f"train/{column}")
 
 
 def _train(generation: Generation) -> Path:
@@ -282,12 +267,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
         for key, item in value.items():
             flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
         return flat
-    return {_plain(prefix): str(without_passwords(value))}
-
-
-def _plain(name: str) -> str:
-    """``name`` with only the characters that MLflow allows in a key."""
-    return re.sub(r"[^\w.\- /]", "_", str(name), flags=re.ASCII)
+    return {plain(prefix): str(without_passwords(value))}
 
 
 def _modified(path: Path) -> int:

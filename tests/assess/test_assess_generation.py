@@ -18,13 +18,15 @@ from small_campaign import (
 from mace_core.assess.committee import calibrate_committee
 from mace_core.assess.generation import assess_generation
 from mace_core.assess.said import lines
-from mace_core.chronicle import Chronicle, generations_table
+from mace_core.campaign_tables import generations_table
+from mace_core.chronicle import Chronicle
 from mace_core.committee_file import read_committee
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelStore
 from mace_core.storage import read_json, write_json
-from mace_core.summary import summarise, text, write_summary
+from mace_core.summary import summarise, write_summary
+from mace_core.summary_text import text
 
 
 @pytest.fixture(autouse=True)

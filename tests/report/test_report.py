@@ -11,16 +11,19 @@ import pandas as pd
 import pytest
 from fake_campaign import FAILURES, write_fake_campaign
 
+from mace_core.assess.advice import ADVICE, in_unit
 from mace_core.assess.decide import decide
-from mace_core.chronicle import Chronicle, generations_table
+from mace_core.campaign_tables import generations_table
+from mace_core.chronicle import Chronicle
 from mace_core.config import load_config
+from mace_core.config.labellers import LabellerBase
 from mace_core.conventions import Outcome
 from mace_core.errors import UserError
 from mace_core.frames import read_frames, write_frames
 from mace_core.label.store import LabelFolder
 from mace_core.layout import Layout
 from mace_core.report import page, write_report
-from mace_core.report.advice import ADVICE, KINDS, in_unit
+from mace_core.report.advice import KINDS
 from mace_core.storage import read_json, sha256_file, write_json
 from mace_core.summary import summarise
 
@@ -357,12 +360,12 @@ def test_keys_that_a_mend_names_exist():
     from mace_core.config import Config
 
     schema = Config.model_json_schema()
-    known = {"labeller.spins"}
+    known = {f"labeller.{key}" for key in ("spins", *LabellerBase.model_fields)}
     for section, reference in schema["properties"].items():
         name = reference.get("$ref", "").rsplit("/", 1)[-1]
         known |= {f"{section}.{key}" for key in schema["$defs"].get(name, {}).get("properties", {})}
     for advice in ADVICE.values():
-        for key in re.findall(r"\b[a-z]+\.[A-Za-z_0]+\b", advice.mend):
+        for key in re.findall(r"\b[a-z]+\.[A-Za-z_0]+\b", f"{advice.mend} {advice.few}"):
             assert key in known, f"{key} in {advice.title!r}"
 
 
