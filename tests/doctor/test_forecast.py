@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ase.build import bulk, molecule
 from ase.io import write
+from audit_rows import measured, strata
 
 from mace_core.assess.decide import decide
 from mace_core.config.campaign import parse_config
@@ -43,16 +44,17 @@ SIZE = Size(first=[9] * 20, later=[9])
 
 
 def assessment(g, labels, high):
-    errors = {"n": 5, "force_mae_high": high}
+    errors = {"n": 5, "force_mae": high / 2, "force_mae_high": high}
     return {
         "generation": g,
         "labels": {"total_calls": labels, "converged": 20},
         "audit": {"n_frames": 5, "force_mae": high / 2, "force_mae_high": high}
         | {"by_element": {"C": errors}, "by_group": {"300K": errors}},
         "walkers": {"stable_fraction": 1.0, "groups": ["300K"]},
-        "dataset": {"elements": ["C"]},
-        "selection": {"candidates": 20},
+        "dataset": {"elements": ["C"], "strata": strata("x.xyz")},
+        "selection": {"candidates": 20, "audit": 5, "exam": 0},
         "start": {"frames": 20},
+        **measured({"x.xyz": 1000 * high}, generation=g, n=5),
     }
 
 
