@@ -45,8 +45,8 @@ WALK_SIGMA, WALK_WORTH = 0.2, 4.0
 OTHERS_WORTH = 4.0
 #: Errors and spreads below this share of their mean count as that much: a logarithm knows no 0.
 FLOOR = 1e-2
-#: Logarithm that counts as infinite: draws of few frames go beyond all numbers now and then.
-_LARGEST = 500.0
+#: Draws of a logarithm are cut off here, where they say nothing but that nothing is known.
+_MOST = 50.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def ratio_draws(
     prior = pooled((LOG_SIGMA**2, LOG_WORTH), others)
     found = normal(np.log(errors / spreads), walks, prior, rng)
     factor = found.means[:, 0] - found.centres[0] + (found.variance - found.scatter) / 2
-    return errors.sum() / spreads.sum() * np.exp(np.minimum(factor, _LARGEST))
+    return errors.sum() / spreads.sum() * np.exp(np.minimum(factor, _MOST))
 
 
 def log_scatter(errors: np.ndarray, spreads: np.ndarray) -> tuple[float, float]:

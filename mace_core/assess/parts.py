@@ -17,6 +17,9 @@ from mace_core.assess.check import Row
 #: How the tail probability of all bounds is shared out between the quantities of a stratum.
 TAIL_SHARE = {"force": 0.4, "energy": 0.4, "stress": 0.2}
 
+#: A bound so many times the estimate (of one or two frames) is none.
+UNBOUNDED = 100.0
+
 
 def force_bounds(
     rows: Sequence[Row], walks: Sequence[Row], confidence: float, seed: int
@@ -86,7 +89,7 @@ def by_part(
         mean, high = _estimate(errors, spreads, spread), None
         if len(own) > 1:
             total = ratio_draws(errors, spreads, of, rng) * (1.0 if draws is None else draws)
-            high = float(max(np.quantile(total, confidence), mean))
+            high = _upper(total, confidence, mean)
         n = sum(row.get("n", 1) for row in own)
         result[name] = {"force_mae": mean, "force_mae_high": high, "n": n}
     return result
@@ -157,7 +160,7 @@ def by_stratum(
                 {row["generation"] for row in own if row["generation"] is not None}
             ),
             "force_mae": mae,
-            "force_mae_high": float(max(np.quantile(total, 1 - tails["force"]), mae)),
+            "force_mae_high": _upper(total, 1 - tails["force"], mae),
         }
         entry |= _energy(
             late[name], spread, from_others(energies, k), tails.get("energy", 0.0), rng
@@ -170,6 +173,12 @@ def by_stratum(
 def _estimate(errors: np.ndarray, spreads: np.ndarray, spread: float | None) -> float:
     """Mean error: the ratio of the sums times the mean spread of the MD, where that is known."""
     return float(errors.sum() / spreads.sum()) * (1.0 if spread is None else spread)
+
+
+def _upper(draws: np.ndarray, level: float, estimate: float) -> float | None:
+    """A quantile of the draws, not below the estimate; None where it says nothing."""
+    high = float(np.quantile(draws, level))
+    return None if high > UNBOUNDED * estimate else max(high, estimate)
 
 
 def newest(walks: Sequence[Row]) -> list[Row]:
@@ -195,7 +204,7 @@ def _energy(own, spread, others, tail, rng) -> dict[str, Any]:
     mae = float(np.abs(delta).mean())
     return {
         "energy_mae": mae,
-        "energy_mae_high": None if found is None else float(max(np.quantile(found, 1 - tail), mae)),
+        "energy_mae_high": None if found is None else _upper(found, 1 - tail, mae),
         "energy_error": float(delta[cells == len(numbers) - 1].mean()),
     }
 
@@ -207,7 +216,7 @@ def _stress(own, others, tail, rng) -> dict[str, Any]:
     errors = np.array([row["stress_mae"] for row in own])
     draws = ratio_draws(errors, np.ones(len(own)), [_walk(row) for row in own], rng, others)
     mae = float(errors.mean())
-    return {"stress_mae": mae, "stress_mae_high": float(max(np.quantile(draws, 1 - tail), mae))}
+    return {"stress_mae": mae, "stress_mae_high": _upper(draws, 1 - tail, mae)}
 
 
 def _energy_scatter(own: Sequence[Row]) -> tuple[float, float]:

@@ -20,6 +20,9 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+from audit_rows import measured, strata  # noqa: E402
+
 
 def read(path):
     return json.loads(Path(path).read_text())
@@ -212,8 +215,12 @@ def assess(args):
             "labels": {"converged": 6, "total_calls": 6 * (g + 1)},
             "calibration": {"factor": 1.0},
             "audit": {**errors, "by_element": {"Cu": parts}, "by_group": {"300K": parts}},
-            "walkers": {"stable_fraction": 1.0},
-            "selection": {"candidates": read(args.select)["picked"]} if g else None,
+            **measured({"crystal.xyz": 1000 * mae} if g else {}, generation=g, n=2),
+            "dataset": {"elements": ["Cu"], "strata": strata("crystal.xyz")} if g else None,
+            "walkers": {"stable_fraction": 1.0, "groups": ["300K"]},
+            "selection": {"candidates": read(args.select)["picked"], "audit": 2, "exam": 0}
+            if g
+            else None,
         },
     )
 
