@@ -1,4 +1,4 @@
-"""Rows of ``audit_frames`` and ``walks`` as assess.json has them (docs/contracts.md), of known errors.
+"""Rows of ``audit_frames`` and ``walks`` as assess.json has them, of known errors.
 
 Standard library only: the fake ``maceloop`` of the workflow's tests writes them too.
 """
@@ -24,11 +24,8 @@ def frame(
 ):
     """A row of ``audit_frames``.
 
-    Args:
-        error: meV/Å, force MAE; every element has the same.
-        spread: meV/Å; half of the error by default.
-        energy: meV/atom, with its sign; None: no label.
-        stress: meV/Å³; None: no label.
+    The force MAE ``error`` is in meV/Å, and that of every element; ``spread`` too, half of the error
+    by default. ``energy`` is in meV/atom with its sign, ``stress`` in meV/Å³; None: no label.
     """
     spread = (error / 2 if spread is None else spread) * MEV
     return {
@@ -94,14 +91,10 @@ def measured(
 ):
     """``audit_frames`` and ``walks`` of a generation: two walks of each stratum and temperature.
 
-    Errors of the frames of a stratum scatter by a tenth about its mean, in step with the spread.
-
-    Args:
-        strata: force MAE of each, meV/Å.
-        n: audit frames of each stratum.
-        energies: mean energy error of each stratum, meV/atom; a tenth of the force error's number
-            where it is not given.
-        exam: force MAE of each stratum's exam, meV/Å: two frames of one walk.
+    ``strata`` has the force MAE of each, in meV/Å; the ``n`` frames of each scatter by a tenth about
+    it, and so does the ratio of error to spread. ``energies`` has the mean energy error of each, in
+    meV/atom; where it is not given, a tenth of the force error's number. ``exam`` has the force MAE
+    of each stratum's exam: two frames of one long walk.
     """
     rows, walks = [], []
     for stratum, error in strata.items():
@@ -131,9 +124,7 @@ def measured(
         same = {"generation": generation, "stratum": stratum, "elements": elements}
         same |= {"walker": len(walks), "group": groups[-1], "exam": True}
         walks.append(walk(error / 2, steps_done=exam_steps, steps_asked=exam_steps, **same))
-        rows += [
-            frame(error, number=k, segment=5 * k, energy=error / 10, **same) for k in range(2)
-        ]
+        rows += [frame(error, number=k, segment=5 * k, energy=error / 10, **same) for k in range(2)]
     return {"audit_frames": rows, "walks": walks}
 
 

@@ -323,7 +323,14 @@ def test_a_campaign_converges_and_says_where_everything_is():
     assert summary["paths"]["models"] == [f"results/cu/gen_02/train/member_{m}" for m in (0, 1)]
     shown = text(summary)
     student = "maceloop distill results/cu/gen_02 --out results/cu/student"
-    for words in ("CONVERGED", "23 label calls", "6.7 [10.7]", "gen_02/train", "mlflow ui", student):
+    for words in (
+        "CONVERGED",
+        "23 label calls",
+        "6.7 [10.7]",
+        "gen_02/train",
+        "mlflow ui",
+        student,
+    ):
         assert words in shown
 
 
