@@ -24,8 +24,8 @@ def frame(
 ):
     """A row of ``audit_frames``.
 
-    The force MAE ``error`` is in meV/Å, and that of every element; ``spread`` too, half of the error
-    by default. ``energy`` is in meV/atom with its sign, ``stress`` in meV/Å³; None: no label.
+    The force MAE ``error`` is in meV/Å, and that of every element; ``spread`` too, half of the
+    error by default. ``energy`` is in meV/atom with its sign, ``stress`` in meV/Å³; None: no label.
     """
     spread = (error / 2 if spread is None else spread) * MEV
     return {
@@ -91,10 +91,10 @@ def measured(
 ):
     """``audit_frames`` and ``walks`` of a generation: two walks of each stratum and temperature.
 
-    ``strata`` has the force MAE of each, in meV/Å; the ``n`` frames of each scatter by a tenth about
-    it, and so does the ratio of error to spread. ``energies`` has the mean energy error of each, in
-    meV/atom; where it is not given, a tenth of the force error's number. ``exam`` has the force MAE
-    of each stratum's exam: two frames of one long walk.
+    ``strata`` has the force MAE of each, in meV/Å; the ``n`` frames of each scatter by a tenth
+    about it, and so does the ratio of error to spread. ``energies`` has the mean energy error of
+    each, in meV/atom; where it is not given, a tenth of the force error's number. ``exam`` has the
+    force MAE of each stratum's exam: two frames of one long walk.
     """
     rows, walks = [], []
     for stratum, error in strata.items():

@@ -114,6 +114,10 @@ def test_a_stratum_that_was_not_examined_is_named():
     assert "Au5Cu3: no walk" in check.message and "Au4Cu4" not in check.message
 
 
+def test_where_no_stratum_is_known_none_was_examined():
+    assert not check_of([start(), good(1, names=()), good(2, names=())]).passed
+
+
 def test_an_error_above_the_limit_fails():
     found = held(Au5Cu3=61.0)
     (check,) = (c for c in found.checks if c.name == "exam")

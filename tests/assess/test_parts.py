@@ -38,6 +38,16 @@ def test_the_whole_is_weighed_by_what_was_visited_whatever_the_audit_drew():
     assert force_bounds(rows, [], 0.95, 0)[0] == pytest.approx(40 * MEV)
 
 
+def test_bounds_of_the_whole_are_about_the_weighed_mean():
+    rows = [frame(10 + k % 3, spread=5, stratum="a", walker=k) for k in range(15)]
+    rows += [frame(50 + k % 3, spread=25, stratum="b", walker=20 + k) for k in range(15)]
+    walks = [walk(5, stratum="a", walker=k, n_frames=300) for k in range(15)]
+    walks += [walk(25, stratum="b", walker=20 + k) for k in range(15)]
+    mean, low, high = force_bounds(rows, walks, 0.95, 0)
+    assert mean == pytest.approx((0.75 * 11 + 0.25 * 51) * MEV)
+    assert 0.85 * mean < low < mean < high < 1.2 * mean
+
+
 def test_the_error_is_that_of_the_md_and_not_of_the_frames_that_happened_to_be_drawn():
     """The audit met frames of half the mean spread; their ratio of error to spread is 2."""
     rows = [frame(20, spread=10, walker=w) for w in range(4)]
