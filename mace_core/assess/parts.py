@@ -16,7 +16,8 @@ from mace_core.assess.check import Row
 
 #: How the tail probability of all bounds is shared out between the quantities of a stratum.
 TAIL_SHARE = {"force": 0.4, "energy": 0.4, "stress": 0.2}
-
+#: Energy errors have heavier tails than a normal: their bounds take this share of their part of it.
+HEAVY = 0.6
 #: A bound so many times the estimate (of one or two frames) is none.
 UNBOUNDED = 100.0
 
@@ -163,7 +164,7 @@ def by_stratum(
             "force_mae_high": _upper(total, 1 - tails["force"], mae),
         }
         entry |= _energy(
-            late[name], spread, from_others(energies, k), tails.get("energy", 0.0), rng
+            late[name], spread, from_others(energies, k), HEAVY * tails.get("energy", 0.0), rng
         )
         entry |= _stress(late[name], from_others(stresses, k), tails.get("stress", 0.0), rng)
         result[name] = entry

@@ -3,6 +3,7 @@
 import pytest
 from audit_rows import measured, strata
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from mace_core.assess.decide import decide
@@ -427,6 +428,7 @@ histories = st.lists(records, min_size=1, max_size=7).map(lambda rows: [start(),
 targets = st.floats(5, 100)
 
 
+@examples(deadline=None)  # bounds are drawn for each
 @given(histories, targets, st.integers(1, 3), st.integers(2, 30))
 def test_never_converged_with_a_failed_check(history, target, streak, frames):
     config = settings(
@@ -444,6 +446,7 @@ def test_never_converged_with_a_failed_check(history, target, streak, frames):
             assert record["walkers"]["stable_fraction"] == 1.0
 
 
+@examples(deadline=None)  # bounds are drawn for each
 @given(histories, targets, st.floats(1, 3))
 def test_an_easier_target_never_unmakes_convergence(history, target, factor):
     hard = decide(history, settings(stop={"target_force_mae": target}))
@@ -452,6 +455,7 @@ def test_an_easier_target_never_unmakes_convergence(history, target, factor):
         assert easy.outcome == Outcome.CONVERGED
 
 
+@examples(deadline=None)  # bounds are drawn for each
 @given(histories, st.integers(1, 10), st.integers(0, 5), st.integers(1, 700), st.integers(0, 300))
 def test_raised_limits_never_stop_a_campaign(history, most, more, budget, extra):
     def outcome(generations, labels):
@@ -463,6 +467,7 @@ def test_raised_limits_never_stop_a_campaign(history, most, more, budget, extra)
         assert after == before
 
 
+@examples(deadline=None)  # bounds are drawn for each
 @given(histories, st.floats(0.2, 1))
 def test_smaller_errors_never_unmake_convergence(history, factor):
     def scaled(errors):
