@@ -97,7 +97,7 @@ def normal(
     fits = [[_given(rho, values[s], walks[s]) for s in sides] for rho in RHO]
     means = np.array([[fit.mean for fit in row] for row in fits])
     sums = worth * variance + np.array([sum(fit.squares for fit in row) for row in fits])
-    if not sums.max() > 0:  # all the same
+    if not sums.min() > 1e-20 * float((values**2).sum()):  # all the same, but for rounding
         return Normal(np.tile(means[0], (DRAWS, 1)), np.zeros(DRAWS), means[0], 0.0)
     logs = np.array([sum(fit.log_weight for fit in row) for row in fits])
     logs = logs - 0.5 * freedom * np.log(sums) + np.log1p(-RHO)  # small ρ: frames are far apart

@@ -80,10 +80,10 @@ def _undoubted(window: Sequence[Assessment]) -> Check:
 def _walked(window: Sequence[Assessment], config: Config) -> Check | None:
     """Walks that end early say nothing of the MD that was asked for."""
     told = [record.get("walkers") or {} for record in window]
-    if not any("steps_asked" in walkers for walkers in told):
+    if not any(walkers.get("steps_asked") for walkers in told):
         return None  # assessed by an earlier version
-    asked = sum(walkers.get("steps_asked", 0) for walkers in told)
-    done = sum(walkers.get("steps_done", 0) for walkers in told)
+    asked = sum(walkers.get("steps_asked") or 0 for walkers in told)
+    done = sum(walkers.get("steps_done") or 0 for walkers in told)
     share, limit = (done / asked if asked else 0.0), config.stop.min_walked
     ends: dict[str, int] = {}
     for walkers in told:

@@ -38,8 +38,8 @@ def walks(paths: Sequence[str | Path], generation: int, save_interval: int) -> l
                 "group": told["group"],
                 "exam": bool(told.get("exam", False)),
                 "end": told["end"],
-                "steps_done": told["steps_done"],
-                "steps_asked": told["steps_asked"],
+                "steps_done": told.get("steps_done"),
+                "steps_asked": told.get("steps_asked"),
                 "n_frames": len(regular),
                 "spread": mean_spreads(regular),
             }

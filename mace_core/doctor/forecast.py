@@ -74,16 +74,52 @@ class Row:
 
 
 def least_generations(config: Config) -> int:
-    """Generations that train before a campaign can be converged at all."""
+    """Generations that train before a campaign can be converged at all.
+
+    The final exam is held in the last of them, and called for by the one before it.
+    """
     stop = config.stop
-    return max(1, stop.streak, -(-stop.min_audit_frames // config.select.audit_frames))
+    by_audit = -(-stop.min_audit_frames // config.select.audit_frames)
+    return max(2 if stop.exam_length else 1, stop.streak, by_audit)
 
 
-def most_generations(config: Config, first: int, budget: int | None = None) -> int:
-    """Generations that train until generations or labels are spent, every one of them full."""
+def most_generations(
+    config: Config,
+    size: Size,
+    budget: int | None = None,
+    most: int | None = None,
+    examined: bool = False,
+) -> int:
+    """Generations that train until generations or labels are spent, every one of them full.
+
+    Args:
+        config: limits.
+        size: labels of generation 0, and strata.
+        budget: label calls; ``stop.max_labels`` by default.
+        most: generations; ``campaign.max_generations`` by default.
+        examined: the final exam is held, and not passed, in each that may hold it.
+    """
     budget = config.stop.max_labels if budget is None else budget
-    by_labels = max(0, budget - first) // label_calls(config)
-    return min(config.campaign.max_generations, by_labels)
+    most = config.campaign.max_generations if most is None else most
+    spent, n = len(size.first), 0
+    while n < most:
+        spent += label_calls(config)
+        if examined and n + 1 >= first_exam(config):
+            spent += exam_labels(config, size)
+        if spent > budget:
+            break
+        n += 1
+    return n
+
+
+def first_exam(config: Config) -> int:
+    """The first generation that may hold the final exam (:mod:`mace_core.assess.exam`)."""
+    return max(2, config.stop.streak)
+
+
+def exam_labels(config: Config, size: Size) -> int:
+    """Labels of a final exam."""
+    return config.stop.exam_frames * len(size.later) if config.stop.exam_length else 0
 
 
 def best(config: Config, size: Size, cost: LabelCost, steps: Steps, cores: int) -> list[Row]:
@@ -98,10 +134,9 @@ def best(config: Config, size: Size, cost: LabelCost, steps: Steps, cores: int) 
         epochs = min(epochs, train.patience * train.eval_interval)
     if train.stage_two_epoch is not None:  # the second stage follows in any case
         epochs += train.max_num_epochs - train.stage_two_epoch
-    n = min(least_generations(config), most_generations(config, len(size.first)))
+    n = min(least_generations(config), most_generations(config, size))
     labels = config.select.audit_frames
-    examined = config.stop.exam_frames if config.stop.exam_length else 0
-    return _run(config, size, lambda k: cost(k)[0], steps, cores, n, labels, epochs, examined)
+    return _run(config, size, lambda k: cost(k)[0], steps, cores, n, labels, epochs, n)
 
 
 def worst(
@@ -115,39 +150,47 @@ def worst(
 ) -> list[Row]:
     """The dearest one: every generation labels all it may, trains and walks to the end.
 
-    The final exam's walks are the last generation's.
+    Either no generation is good enough for the final exam, or each that may hold it does, and does
+    not pass: whichever takes more core-hours.
+
+    Args:
+        config: of the campaign.
+        size: of generation 0 and the strata.
+        cost: of labels.
+        steps: of everything else.
+        cores: that work at once.
+        budget: label calls; ``stop.max_labels`` by default.
+        most: generations; ``campaign.max_generations`` by default.
     """
-    n = most_generations(config, len(size.first), budget) if most is None else most
-    return _run(
-        config,
-        size,
-        lambda k: cost(k)[1],
-        steps,
-        cores,
-        n,
-        label_calls(config),
-        config.train.max_num_epochs,
-    )
+
+    def campaign(examined: bool) -> list[Row]:
+        n = most_generations(config, size, budget, most, examined)
+        since = first_exam(config) if examined else n + 1
+        epochs = config.train.max_num_epochs
+        labels = label_calls(config)
+        return _run(config, size, lambda k: cost(k)[1], steps, cores, n, labels, epochs, since)
+
+    cases = [campaign(examined) for examined in {False, bool(config.stop.exam_length)}]
+    return max(cases, key=lambda rows: (rows[-1].core_hours, rows[-1].labels))
 
 
-def _run(config, size, label, steps, cores, n_generations, labels, epochs, examined=0) -> list[Row]:
-    """``examined``: labels of each stratum's exam, beside the ``labels`` of every generation."""
+def _run(config, size, label, steps, cores, n_generations, labels, epochs, since) -> list[Row]:
+    """``since``: the generation from which on each holds a final exam, where there is one."""
     parts = dict.fromkeys(("labels", "training", "MD", "other"), 0.0)
     wall = 0.0
-    trained = 0
+    known = trained = 0
     rows = []
     per_label = sum(label(n) for n in size.later) / len(size.later)
     held = config.data.valid_fraction
     for g in range(n_generations + 1):
         stages: list[tuple[str, list[float]]] = []
         if g == 0:
-            known = 0
             jobs = _label_jobs([label(n) for n in size.first], _first_batches(config, size), steps)
             stages = [("other", [steps.start_light]), ("other", [steps.start]), ("labels", jobs)]
             stages.append(("other", [_LIGHT_STEPS * steps.start_light]))
             spent = len(size.first)
+            brought = size.labelled + size.first_trained
         else:
-            known = size.labelled + size.first_trained + (g - 1) * labels
             trained = max(1, round(known * (1 - held)))
             valid = known - trained
             training = (
@@ -159,9 +202,9 @@ def _run(config, size, label, steps, cores, n_generations, labels, epochs, exami
             )
             walked = [config.explore.steps] * config.explore.walkers
             asked = labels
-            if g == n_generations and config.stop.exam_length:
+            if g >= since and config.stop.exam_length:
                 walked += [config.stop.exam_length * config.explore.steps] * len(size.later)
-                asked += examined * len(size.later)
+                asked += exam_labels(config, size)
             walks = [steps.start + n * steps.md_step for n in walked]
             jobs = _label_jobs([per_label] * asked, config.n_label_batches, steps)
             visited = sum(n // config.explore.save_interval for n in walked)
@@ -178,10 +221,12 @@ def _run(config, size, label, steps, cores, n_generations, labels, epochs, exami
                 ("other", [steps.start + (asked + size.frozen) * steps.md_step]),
             ]
             spent += asked
+            brought = asked
         for part, durations in stages:
             wall += makespan(durations, cores)
             parts[part] += sum(durations)
         parts["other"] += steps.aside
+        known += brought
         # Tracking and report run beside the next generation, where there is a core for them.
         beside = wall + steps.aside
         if cores == 1:

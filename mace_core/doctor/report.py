@@ -155,17 +155,16 @@ def _budgets(
     config: Config, size: Size, labels: LabelCosts, steps: Steps, cores: int
 ) -> Iterator[str]:
     """The worst case of some label budgets, however many generations they need."""
-    first, a_generation = len(size.first), forecast.label_calls(config)
-    most = max(config.stop.max_labels, first + a_generation)
+    most = max(config.stop.max_labels, len(size.first) + forecast.label_calls(config))
     yield f"{'label budget':>12}  {'generations':>12}  {'hours':>10}  {'core-hours':>10}"
     shown = set()
     for share in (0.25, 0.5, 1.0):
-        n = (round(share * most) - first) // a_generation
+        budget = round(share * most)
+        row = forecast.worst(config, size, labels, steps, cores, budget, most=budget)[-1]
+        n = row.generation
         if n < 1 or n in shown:
             continue
         shown.add(n)
-        row = forecast.worst(config, size, labels, steps, cores, most=n)[-1]
-        budget = round(share * most)
         yield f"{budget:>12}  {n:>12}  {hours(row.hours):>10}  {hours(row.core_hours):>10}"
 
 

@@ -187,6 +187,7 @@ class _Split:
             for index in group:
                 if self.sides[index] == NONE:
                     self.sides[index] = TRAIN
+        held_out -= self._give_back(free, members)
         return held_out - before
 
     def _put(self, group: list[int], side: str) -> int:

@@ -24,11 +24,28 @@ def settings(**sections) -> Config:
         "train": {"members": 2},
         "explore": {"walkers": 2, "temperatures": [300, 900]},
         "select": {"max_frames": 4, "audit_frames": 6},
-        "stop": {"target_force_mae": 30, "max_labels": 200, "min_audit_frames": 6},
+        "stop": {"target_force_mae": 30, "max_labels": 200, "min_audit_frames": 6}
+        | {"exam_length": 0},
     }
     for section, keys in sections.items():
         values[section] = values.get(section, {}) | keys
     return parse_config(values, where="test")
+
+
+#: Every frame is of it; regular frames of each walk.
+STRATUM, N_VISITED = "cu.xyz", 5
+
+
+def visit(atoms: Atoms, config: Config, group: str, walker: int, k: int) -> Atoms:
+    """Say of a frame that a walker kept it as its k-th one."""
+    atoms.info |= {
+        "stratum": STRATUM,
+        "group": group,
+        "walker": walker,
+        "md_step": config.explore.save_interval * (k + 1),
+        "displacement": 0.2,
+    }
+    return atoms
 
 
 def layout_of(config: Config) -> Layout:
@@ -76,6 +93,7 @@ def label(config: Config, frames: list[Atoms]) -> list[dict]:
     for atoms in frames:
         atoms.calc = EMT()
         energy, forces = atoms.get_potential_energy(), atoms.get_forces().tolist()
+        stress = atoms.get_stress().tolist() if atoms.pbc.all() else None
         atoms.calc = None
         store.put(
             Record.of_frame(
@@ -85,7 +103,7 @@ def label(config: Config, frames: list[Atoms]) -> list[dict]:
                 reason="",
                 energy=energy,
                 forces=forces,
-                stress=[0.0] * 6 if atoms.pbc.all() else None,
+                stress=stress,
             )
         )
         entries.append(
@@ -156,7 +174,8 @@ def generation(
     write_frames(layout.dataset(g) / "valid.extxyz", [copper(50)])
     write_json(
         layout.dataset(g) / "dataset.json",
-        {"n_train": len(train), "n_valid": 1, "sha256": "0" * 64, "elements": ["Cu"]},
+        {"n_train": len(train), "n_valid": 1, "sha256": "0" * 64, "elements": ["Cu"]}
+        | {"strata": {STRATUM: {"labels": 5, "n_train": len(train), "n_valid": 1}}},
     )
     write_json(
         layout.committee(g),
@@ -175,22 +194,34 @@ def generation(
     )
     for w, end in enumerate(ends):
         group = ("300K", "900K")[w % 2]
+        visited = [
+            visit(copper(10_000 * g + 100 * w + k), config, group, w, k) for k in range(N_VISITED)
+        ]
+        for atoms in visited:
+            atoms.arrays["MACE_forces_std"] = np.full(len(atoms), 0.01)
+        write_frames(layout.walker(g, w), visited)
         write_json(
             layout.walker(g, w).with_suffix(".json"),
-            {"walker": w, "group": group, "end": end, "time_fs": 50.0},
+            {
+                "walker": w,
+                "group": group,
+                "end": end,
+                "time_fs": 50.0,
+                "steps_asked": config.explore.steps,
+                "steps_done": config.explore.steps,
+                "max_displacement": 0.3,
+                "stratum": STRATUM,
+                "exam": False,
+            },
         )
     frames = [copper(1000 * g + k) for k in range(n_audit + 3)]
     for k, atoms in enumerate(frames):
-        atoms.info |= {
-            "role": "audit" if k < n_audit else "picked",
-            "group": ("300K", "900K")[k % 2],
-            "walker": k % 2,
-            "MACE_uncertainty": 99.0,
-        }
+        visit(atoms, config, ("300K", "900K")[k % 2], k % 2, k)
+        atoms.info |= {"role": "audit" if k < n_audit else "picked", "MACE_uncertainty": 99.0}
     write_frames(layout.selected(g), frames)
     write_json(
         layout.selected(g).parent / "select.json",
-        {"generation": g, "candidates": candidates, "picked": 3, "audit": n_audit},
+        {"generation": g, "candidates": candidates, "picked": 3, "audit": n_audit, "exam": None},
     )
     write_merged(config, g, label(config, frames), plan["theory"])
     return plan

@@ -162,6 +162,7 @@ def test_models_are_tested_on_labels_they_never_saw():
         "candidates": 9,
         "picked": 3,
         "audit": 6,
+        "exam": 0,
         "no_candidates": None,
     }
     assert result["labels"]["total_calls"] == 5 + 9
@@ -324,7 +325,14 @@ def test_a_campaign_converges_and_says_where_everything_is():
     assert summary["paths"]["models"] == [f"results/cu/gen_02/train/member_{m}" for m in (0, 1)]
     shown = text(summary)
     student = "maceloop distill results/cu/gen_02 --out results/cu/student"
-    for words in ("CONVERGED", "23 label calls", "6.7 [6.7]", "gen_02/train", "mlflow ui", student):
+    for words in (
+        "CONVERGED",
+        "23 label calls",
+        "6.7 [10.7]",
+        "gen_02/train",
+        "mlflow ui",
+        student,
+    ):
         assert words in shown
 
 
@@ -378,7 +386,18 @@ def test_walks_of_an_earlier_version_do_not_say_how_far_they_got():
     plan, committee = two_generations(config)
     walkers = assess(config, 1, plan, committee)["walkers"]
     unknown = ("steps_asked", "steps_done", "median_share", "max_displacement", "ended_at_start")
-    assert {walkers[key] for key in unknown} == {None}
+    assert not {walkers[key] for key in unknown} & {None}
+    for w in range(2):
+        path = layout_of(config).walker(1, w).with_suffix(".json")
+        told = read_json(path)
+        for key in ("steps_asked", "steps_done", "max_displacement", "stratum", "exam"):
+            del told[key]
+        write_json(path, told)
+    result = assess(config, 1, plan, committee)
+    assert {result["walkers"][key] for key in unknown} == {None}
+    assert [row["stratum"] for row in result["walks"]] == ["cu.xyz"] * 2  # of their frames
+    assert not any(row["exam"] for row in result["walks"])
+    assert "walked" not in {check["name"] for check in result["checks"]}
 
 
 def test_walks_that_get_shorter_while_the_error_falls_are_a_finding():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ase.build import bulk, molecule
 from ase.io import write
+from audit_rows import measured, strata
 
 from mace_core.assess.decide import decide
 from mace_core.config.campaign import parse_config
@@ -43,16 +44,17 @@ SIZE = Size(first=[9] * 20, later=[9])
 
 
 def assessment(g, labels, high):
-    errors = {"n": 5, "force_mae_high": high}
+    errors = {"n": 5, "force_mae": high / 2, "force_mae_high": high}
     return {
         "generation": g,
         "labels": {"total_calls": labels, "converged": 20},
         "audit": {"n_frames": 5, "force_mae": high / 2, "force_mae_high": high}
         | {"by_element": {"C": errors}, "by_group": {"300K": errors}},
         "walkers": {"stable_fraction": 1.0, "groups": ["300K"]},
-        "dataset": {"elements": ["C"]},
-        "selection": {"candidates": 20},
+        "dataset": {"elements": ["C"], "strata": strata("x.xyz")},
+        "selection": {"candidates": 20, "audit": 5, "exam": 0},
         "start": {"frames": 20},
+        **measured({"x.xyz": 1000 * high}, generation=g, n=5),
     }
 
 
@@ -118,11 +120,53 @@ def test_the_final_exam_is_one_long_walk_and_its_labels_in_each_stratum():
         stop = {"exam_length": exam_length, "exam_frames": 4}
         return case(configuration(stop=stop), size, cost, walking, 1)[-1]
 
-    for case, labels in ((best, 3 * 4), (worst, 0)):  # at worst, labels are what the rule reserves
-        without, held = (last(case, n, free) for n in (0, 10))
-        assert held.labels - without.labels == labels
-        assert 3600 * (held.parts["MD"] - without.parts["MD"]) == pytest.approx(3 * 10 * 1000)
-        assert last(case, 10, ONE_SECOND).parts["labels"] * 3600 == pytest.approx(held.labels)
+    # At best it is held once and passed; at worst in each generation from the second on.
+    for case, held in ((best, 1), (worst, 4)):
+        without, examined = (last(case, n, free) for n in (0, 10))
+        assert examined.labels - without.labels == held * 3 * 4
+        more = 3600 * (examined.parts["MD"] - without.parts["MD"])
+        assert more == pytest.approx(held * 3 * 10 * 1000)
+        assert last(case, 10, ONE_SECOND).parts["labels"] * 3600 == pytest.approx(examined.labels)
+
+
+def test_an_exam_takes_a_generation_before_it_that_calls_for_it():
+    def least(**stop):
+        return forecast.least_generations(configuration(stop={"min_audit_frames": 5, **stop}))
+
+    assert least(streak=1, exam_length=0) == 1
+    assert least(streak=1, exam_length=10) == 2
+    assert least(streak=2, exam_length=10) == 2
+    assert least(streak=3, exam_length=10) == 3
+
+
+@pytest.mark.parametrize("streak", [1, 2, 3])
+@pytest.mark.parametrize("budget", [53, 54, 83, 119, 149, 150, 10_000])
+def test_with_exams_that_are_not_passed_it_ends_where_the_stop_rule_ends_it(budget, streak):
+    """Good audits, and exams of which no label comes: 25 labels a generation, and 4 of an exam."""
+    config = configuration(stop={"streak": streak, "max_labels": budget, "exam_length": 10}
+                           | {"exam_frames": 4})  # fmt: skip
+    history, spent = [], 20
+    while True:
+        g = len(history)
+        history.append(assessment(g, spent, 0.001))
+        decision = decide(history, config)
+        if decision.outcome is not Outcome.CONTINUE:
+            break
+        spent += 25 + 4 * decision.exam
+    assert decision.outcome is Outcome.BUDGET_SPENT
+    n = forecast.most_generations(config, SIZE, examined=True)
+    first = forecast.first_exam(config)
+    assert (g, spent) == (n, 20 + 25 * n + 4 * max(0, n - first + 1))
+
+
+def test_a_budget_that_is_spent_sooner_by_exams_is_not_dearer_for_that():
+    """No exam at all leaves labels for more generations, and for their trainings."""
+    config = configuration(stop={"max_labels": 149, "exam_length": 10, "exam_frames": 4})
+    epoch = Steps(*[1.0 if name == "epoch_frame" else 0.0 for name in Steps.__dataclass_fields__])
+    walking = Steps(*[1.0 if name == "md_step" else 0.0 for name in Steps.__dataclass_fields__])
+    free = LabelCosts({9: 0.0}, "test")
+    assert worst(config, SIZE, free, epoch, 1)[-1].labels == 145
+    assert worst(config, SIZE, free, walking, 1)[-1].labels == 20 + 4 * 25 + 3 * 4
 
 
 def test_more_cores_never_cost_more():

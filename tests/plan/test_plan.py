@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from ase.build import bulk
+from audit_rows import measured, strata
 
 from mace_core.assess.decide import Decision
 from mace_core.config.campaign import load_config, parse_config
@@ -25,7 +26,8 @@ def settings(**sections):
         "explore": {"walkers": 5},
         "select": {"max_frames": 10, "audit_frames": 6},
         "label": {"batch_size": 5},
-        "stop": {"target_force_mae": 30, "max_labels": 200, "min_audit_frames": 6},
+        "stop": {"target_force_mae": 30, "max_labels": 200, "min_audit_frames": 6}
+        | {"exam_length": 0},
     }
     for section, keys in sections.items():
         values[section] = values.get(section, {}) | keys
@@ -39,7 +41,7 @@ def layout(tmp_path, monkeypatch):
 
 
 def assessed(layout, g, mae=20.0, calls=None):
-    """Write an assessment; errors in meV/Å, bounds 10 % above."""
+    """Write an assessment; errors in meV/Å, bounds 10 % above, those of the stratum lower."""
     calls = 25 * (g + 1) if calls is None else calls
     part = {"force_mae": mae * MEV, "force_mae_high": 1.1 * mae * MEV, "n": 6}
     record = {
@@ -51,9 +53,10 @@ def assessed(layout, g, mae=20.0, calls=None):
     if g:
         record |= {
             "audit": part | {"n_frames": 6, "by_element": {"Cu": part}, "by_group": {"300K": part}},
-            "dataset": {"elements": ["Cu"]},
+            "dataset": {"elements": ["Cu"], "strata": strata("cu.xyz")},
             "walkers": {"stable_fraction": 1.0, "groups": ["300K"]},
-            "selection": {"candidates": 9},
+            "selection": {"candidates": 9, "audit": 6, "exam": 0},
+            **measured({"cu.xyz": 0.3 * mae}, generation=g, n=6),
         }
     else:
         record["start"] = {"frames": 20, "labelled_frames": 0, "without_E0": {}}
@@ -303,7 +306,7 @@ def test_another_level_of_theory_is_another_campaign(layout):
 
 
 def test_the_workflow_imports_it_fast():
-    heavy = ("torch", "ase", "numpy")
+    heavy = ("torch", "ase", "scipy", "pandas")
     code = f"import mace_core.plan, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
