@@ -114,6 +114,7 @@ def _parts(name: str, key: str, expected: set[str], last: Assessment, config: Co
         f"{mev(limit)} meV/Å"
         if passed
         else "; ".join(said),
+        waiting=bool(left_out) and not above,
     )
 
 
