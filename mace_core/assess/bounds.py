@@ -51,7 +51,7 @@ _MOST = 50.0
 
 @dataclass(frozen=True)
 class Normal:
-    """Draws of the means and the common variance of values that are normal, and alike within a walk.
+    """Draws of the means and the common variance of normal values that are alike within a walk.
 
     Attributes:
         means: [DRAWS, n_cells].

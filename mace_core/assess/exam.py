@@ -44,7 +44,7 @@ def exam_due(history: Sequence[Assessment], config: Config) -> bool:
 
 
 def exam_held(last: Assessment, config: Config) -> list[Check]:
-    """The exam was held in the last generation, by every stratum, and passed; [] where none is asked.
+    """The exam was held in the last generation, by every stratum, and passed; [] if none is asked.
 
     It is passed by a walk that is completed, and whose audit frames have a force MAE below
     ``group_factor`` times the target: a single walk, at the highest temperature. Its frames count

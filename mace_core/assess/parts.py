@@ -74,7 +74,7 @@ def by_part(
         walks: of the same generation.
         confidence: of each bound by itself.
         seed: of the draws.
-        part: from a row or a walk to its parts, with what differs there (``force_mae``, ``spread``).
+        part: from a row or a walk to its parts, with what is theirs (``force_mae``, ``spread``).
     """
     rng = np.random.default_rng(seed)
     of_rows: dict[str, list[Row]] = {}

@@ -1,4 +1,4 @@
-"""The walks of a generation, as the stop rule sees them: where, how long, and how sure on the way."""
+"""The walks of a generation, as the stop rule sees them: where, how long, and how sure."""
 
 from collections.abc import Sequence
 from pathlib import Path
