@@ -7,8 +7,8 @@ generation to a floor, below or above the target, each stratum with a ratio of e
 an energy offset of its own, all of which wander. Walkers are dealt over strata and audit frames
 over walks as in a real campaign; the frames' errors are drawn either from a lognormal with an
 effect of the walk, or from walks whose true errors are known
-(``benchmarks/data/audit_errors.csv``, made by ``audit_walks.py``), scaled to the truth of the moment. ``decide`` is asked after each
-generation.
+(``benchmarks/data/audit_errors.csv``, made by ``audit_walks.py``), scaled to the truth of the
+moment. ``decide`` is asked after each generation.
 
 Counted are the campaigns that end CONVERGED with a stratum whose true error is above what was
 printed for it, and how many converge where the truth is half the target.

@@ -1,4 +1,4 @@
-"""Whether the audit is a sample of the potential's MD: complete, long, and far from what was learnt.
+"""Whether the audit is a sample of the potential's MD: complete, long, far from what was learnt.
 
 A bound is that of the frames that were drawn. It says nothing of the potential where labels failed
 just on the hard frames, where walks ended at once, or where they did not move.
