@@ -202,7 +202,10 @@ def assess(args):
     write(Path(args.out).parents[1] / "summary.json", "{}")
     mae = 0.001 if g == directions().get("converge_at") else 0.7**g
     errors = {"n_frames": 2, "force_mae": mae, "force_mae_high": 1.2 * mae}
-    parts = {"n": 2, "force_mae_high": 1.2 * mae}
+    parts = {"n": 2, "force_mae": mae, "force_mae_high": 1.2 * mae}
+    about = {"generation": g, "stratum": "crystal.xyz", "group": "300K", "exam": False}
+    row = about | {"force_mae": mae, "spread": mae, "energy_error": mae / 10}
+    walk = about | {"end": "completed", "n_frames": 9, "spread": {"all": mae, "Cu": mae}}
     step.write(
         args.out,
         {
@@ -212,6 +215,9 @@ def assess(args):
             "labels": {"converged": 6, "total_calls": 6 * (g + 1)},
             "calibration": {"factor": 1.0},
             "audit": {**errors, "by_element": {"Cu": parts}, "by_group": {"300K": parts}},
+            "audit_frames": [row | {"walker": w, "frame_id": f"{g}-{w}"} for w in (0, 1)],
+            "walks": [walk | {"walker": w} for w in (0, 1)],
+            "dataset": {"strata": {"crystal.xyz": {}}},
             "walkers": {"stable_fraction": 1.0},
             "selection": {"candidates": read(args.select)["picked"]} if g else None,
         },
