@@ -33,9 +33,9 @@ def campaign(tmp_path_factory):
     campaign.env["PYTHONPATH"] = os.pathsep.join([here, campaign.env.get("PYTHONPATH", "")])
     campaign.env |= {"LABEL_HOLD": str(hold), "LABEL_SECONDS": "0"}
 
-    # Both ordinary walks are there, and the long one is at work (on one core, after them).
+    # The job of the long walk has begun.
     at = campaign.layout
-    killed_when(campaign, lambda: at.walker(2, 0).is_file() and at.walker(2, 1).is_file())
+    killed_when(campaign, (at.gen(2) / "logs" / "explore_md_2.log").is_file)
     assert not at.walker(2, 2).is_file() and not at.selected(2).is_file()
     assert json.loads(at.plan(2).read_text())["exam"]
 
