@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from ase.build import molecule
 from ase.calculators.calculator import Calculator
 
 from mace_core.config.campaign import Config, load_config
+from mace_core.config.sections import Explore
 from mace_core.conventions import (
     DISCARDED_ENDS,
-    GROUP,
+    FRAME_ID,
     MACE_ENERGY,
     MACE_FORCES,
     MEV,
@@ -38,10 +40,10 @@ from mace_core.conventions import (
 )
 from mace_core.explore.run import committee_calculator
 from mace_core.explore.start import start_frames
-from mace_core.explore.walk import walk
+from mace_core.explore.walk import Walk, walk
 from mace_core.frames import read_frames, write_frames
 from mace_core.label.run import label_frames
-from mace_core.label.store import LabelStore
+from mace_core.label.store import LabelStore, Record
 from mace_core.layout import Layout
 from mace_core.storage import derived_seed, read_json, write_json, write_text
 
@@ -191,45 +193,60 @@ def true_errors(
     Returns:
         For each stratum ``force`` (eV/Å) and ``energy`` (eV/atom), mean absolute errors, each with
         ``…_sem``, its standard error over walks; ``frames``, and ``unstable``: walks that a sanity
-        check ended.
+        check ended. A stratum whose walks left no frame is left out.
     """
     settings = config.explore.model_copy(update={"max_force_error": 1e9})
-    store = LabelStore(labels, config.labeller)
+    places = product(starts, settings.temperatures, range(n_walks))
+    walks = {
+        place: _fresh(config, settings, starts[place[0]], calculator, *place) for place in places
+    }
+    kept = {
+        place: [f for f in done.frames if f.info.get("walker_end") not in DISCARDED_ENDS]
+        for place, done in walks.items()
+    }
+    known = _labels([f for frames in kept.values() for f in frames], config, labels)
     found = {}
-    for stratum, frames in starts.items():
-        walks: dict[str, list[dict[str, float]]] = defaultdict(list)
-        n_frames = unstable = 0
-        for temperature in settings.temperatures:
-            for w in range(n_walks):
-                key = (config.campaign.seed, "verdict", stratum, f"{temperature:g}", w)
-                rng = np.random.default_rng(derived_seed(*key))
-                start = frames[rng.integers(len(frames))]
-                done = walk(start, calculator, settings, temperature, rng)
-                unstable += done.end in UNSTABLE_ENDS
-                kept = [f for f in done.frames if f.info.get("walker_end") not in DISCARDED_ENDS]
-                if kept:
-                    walks[kept[0].info[GROUP]].append(_errors(kept, config, store))
-                n_frames += len(kept)
-        entry: dict[str, Any] = {"frames": n_frames, "unstable": unstable}
-        for kind in KINDS:
-            groups = [np.array([errors[kind] for errors in group]) for group in walks.values()]
-            entry[kind] = float(np.mean([group.mean() for group in groups]))
-            variances = [group.var(ddof=1) / len(group) for group in groups if len(group) > 1]
-            entry[f"{kind}_sem"] = float(np.sqrt(sum(variances)) / len(groups))
+    for stratum in starts:
+        mine = {place: frames for place, frames in kept.items() if place[0] == stratum}
+        entry: dict[str, Any] = {
+            "frames": sum(map(len, mine.values())),
+            "unstable": sum(walks[place].end in UNSTABLE_ENDS for place in mine),
+        }
+        groups: dict[float, list[list[float]]] = defaultdict(list)
+        for (_, temperature, _), frames in mine.items():
+            if frames:
+                each = [_errors(frame, known[frame.info[FRAME_ID]]) for frame in frames]
+                groups[temperature].append(np.mean(each, axis=0))
+        if not groups:
+            continue
+        for k, kind in enumerate(KINDS):
+            values = [np.array(group)[:, k] for group in groups.values()]
+            entry[kind] = float(np.mean([group.mean() for group in values]))
+            variances = [group.var(ddof=1) / len(group) for group in values if len(group) > 1]
+            entry[f"{kind}_sem"] = float(np.sqrt(sum(variances)) / len(values))
         found[stratum] = entry
     return found
 
 
-def _errors(frames: Sequence[Atoms], config: Config, store: LabelStore) -> dict[str, float]:
-    """Means over the frames of one walk."""
-    force, energy = [], []
-    for frame, outcome in zip(frames, label_frames(frames, config.labeller, store), strict=True):
-        label = outcome.record
-        if not label.converged:
-            raise SystemExit(f"the truth of {label.frame_id} is not known: {label.reason}")
-        force.append(np.abs(frame.arrays[MACE_FORCES] - np.array(label.forces)).mean())
-        energy.append(abs(frame.info[MACE_ENERGY] - label.energy) / len(frame))
-    return {"force": float(np.mean(force)), "energy": float(np.mean(energy))}
+def _fresh(config: Config, settings: Explore, frames, calculator, *place) -> Walk:
+    rng = np.random.default_rng(derived_seed(config.campaign.seed, "verdict", *map(str, place)))
+    start = frames[rng.integers(len(frames))]
+    return walk(start, calculator, settings, place[1], rng)
+
+
+def _labels(frames: Sequence[Atoms], config: Config, folder: str | Path) -> dict[str, Record]:
+    store = LabelStore(folder, config.labeller)
+    records = [outcome.record for outcome in label_frames(frames, config.labeller, store)]
+    for record in records:
+        if not record.converged:
+            raise SystemExit(f"the truth of {record.frame_id} is not known: {record.reason}")
+    return {record.frame_id: record for record in records}
+
+
+def _errors(frame: Atoms, label: Record) -> tuple[float, float]:
+    """Of forces and energy, as in :data:`KINDS`."""
+    force = np.abs(frame.arrays[MACE_FORCES] - np.array(label.forces)).mean()
+    return float(force), abs(frame.info[MACE_ENERGY] - label.energy) / len(frame)
 
 
 def measure(folder: Path, n_walks: int) -> dict[str, Any]:
