@@ -53,7 +53,7 @@ def test_the_truth_of_a_potential_of_known_error(verdict, tmp_path):
         starts[f"Au{n}"] = [canonical(cell)]
     truth = verdict.true_errors(config, starts, OffForGold(), tmp_path, n_walks=2)
     for n, found in zip((1, 2), truth.values(), strict=True):
-        assert found["frames"] == 2 * 2 * 4 and not found["unstable"]
+        assert found["frames"] == 2 * 2 * 4 and not found["unstable"] + found["unlabelled"]
         assert found["force"] == pytest.approx(0.01, abs=1e-5)  # mean over components
         assert found["energy"] == pytest.approx(0.05 * n, abs=1e-5)
         assert found["force_sem"] < 1e-5 and found["energy_sem"] < 1e-5
@@ -61,7 +61,8 @@ def test_the_truth_of_a_potential_of_known_error(verdict, tmp_path):
 
 
 def run(outcome="converged", **of_b):
-    true = {"force": 0.01, "force_sem": 0.001, "energy": 0.002, "energy_sem": 0.0001, "unstable": 0}
+    true = {"force": 0.01, "force_sem": 0.001, "energy": 0.002, "energy_sem": 0.0001}
+    true |= {"unstable": 0, "unlabelled": 0}
     printed = {"force_mae": 0.01, "force_mae_high": 0.012, "energy_mae": 0.002}
     printed |= {"energy_mae_high": 0.003}
     return {
@@ -85,7 +86,7 @@ def test_what_is_above_a_bound_is_counted_where_a_campaign_converged(verdict):
     said = verdict.table(runs)
     assert "2 of 3 campaigns CONVERGED; 1 of these with" in said
     assert "| alloy | 2 | converged | 2 | 80 | a | 10 ± 1 | 10 [12] |" in said
-    assert "| b | 10 ± 1 | 10 [12] | 3.1 ± 0.1 | 2 [3] | 0 | energy |" in said
+    assert "| b | 10 ± 1 | 10 [12] | 3.1 ± 0.1 | 2 [3] | 0 | 0 | energy |" in said
     assert "1 of 2 campaigns" in verdict.table({("alloy", 1): unmeasured, ("a", 2): run("stalled")})
 
 
