@@ -110,9 +110,9 @@ SYSTEMS: dict[str, tuple[Callable[[], dict[str, Atoms]], dict[str, dict[str, Any
             "data": {"valid_fraction": 0.15},
             "model": SMALL
             | {"r_max": 4.0, "num_radial_basis": 6, "MLP_irreps": "8x0e", "radial_MLP": [16, 16]},
-            # The usual weights leave the difference of the isomers' energies to be learnt last.
+            # The default weight leaves the difference of the isomers' energies to be learnt last.
             "train": {"members": 2, "max_num_epochs": 120, "batch_size": 4, "eval_interval": 5}
-            | {"stage_two": True},
+            | {"energy_weight": 100},
             "explore": {"walkers": 8, "temperatures": [300], "steps": 200, "timestep": 0.5}
             | {"save_interval": 10, "max_force_error": 4000},
             "select": {"max_frames": 8, "audit_frames": 6, "window": [20, 5000]},
