@@ -25,7 +25,7 @@ COPPER = {
         "MLP_irreps": "8x0e",
         "radial_MLP": [16, 16],
     },
-    "train": {"members": 2, "batch_size": 4, "eval_interval": 5},
+    "train": {"members": 2, "batch_size": 4, "eval_interval": 5, "default_dtype": "float32"},
     "tracking": {"enabled": False},
 }
 
@@ -63,9 +63,15 @@ class StepByStep:
 
     def generation(self, g: int) -> dict:
         """Generation ``g``; its assess.json."""
+        self.walk(g)
+        self.label(g)
+        return self.assess(g)
+
+    def walk(self, g: int) -> None:
+        """Generation ``g`` up to the frames selected."""
         at, plan, data = self.layout, self.layout.plan(g), self.layout.dataset(g)
         train, valid = data / "train.extxyz", data / "valid.extxyz"
-        committee, select = at.committee(g), at.selected(g).parent / "select.json"
+        committee = at.committee(g)
         self("plan", "--config", "config.yaml", "--generation", g, "--out", plan)
         before = [word for h in range(g) for word in ("--assess", at.assess(h))]
         before += ["--ledger", at.dataset(g - 1) / "ledger.parquet"] if g > 1 else []
@@ -76,12 +82,18 @@ class StepByStep:
             common = ("--train", train, "--valid", valid, "--config", plan)
             self("train", *common, "--member", m, "--out", folder)
         self("calibrate", "--plan", plan, "--valid", valid, "--out", committee, *members)
-        walkers = [at.walker(g, w) for w in range(self.config.explore.walkers)]
+        sizes = json.loads(plan.read_text())["sizes"]
+        walkers = [at.walker(g, w) for w in range(sizes["walkers"])]  # the final exam's too
         models = ("--plan", plan, "--committee", committee, "--train", train)
         for w, path in enumerate(walkers):
-            self("explore", *models, "--walker", w, "--out", path)
+            self("explore", *models, "--valid", valid, "--walker", w, "--out", path)
         self("select", *models, "--out", at.selected(g), *walkers)
-        self.label(g)
-        merged = ("--merged", at.merged(g), "--committee", committee, "--select", select)
-        self("assess", "--plan", plan, *merged, "--out", at.assess(g))
+
+    def assess(self, g: int) -> dict:
+        """From generation ``g``'s labels on; its assess.json."""
+        at, select = self.layout, self.layout.selected(g).parent / "select.json"
+        found = ("--plan", at.plan(g), "--merged", at.merged(g), "--committee", at.committee(g))
+        found += ("--select", select)
+        self("recheck", *found, "--out", at.recheck(g))
+        self("assess", *found, "--recheck", at.recheck(g), "--out", at.assess(g))
         return json.loads(at.assess(g).read_text())
