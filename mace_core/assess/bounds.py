@@ -14,10 +14,11 @@ itself has large ratios. log r is taken as normal, with an effect of its own for
     log r = α + b_walk + ε,   b ~ N(0, ρσ²),   ε ~ N(0, (1 − ρ)σ²)
 
 so that frames of one walk count as little more than one where they are alike (ρ near 1), and as
-many where they are not. Bounds are quantiles of draws of (ρ, σ², α) given the frames; for a known ρ
-these are the generalised pivotal quantities of a lognormal mean (Krishnamoorthy and Mathew, J.
-Stat. Plan. Inference 115, 103 (2003)). The shape of the distribution enters in the width alone: draws are
-centred on the ratio of the sums, which is right for many frames whatever the distribution.
+many where they are not. Bounds are quantiles of draws of (ρ, σ², α) given the frames; for a known
+ρ these are the generalised pivotal quantities of a lognormal mean (Krishnamoorthy and Mathew, J.
+Stat. Plan. Inference 115, 103 (2003)). The shape of the distribution enters in the width alone:
+draws are centred on the ratio of the sums, which is right for many frames whatever the
+distribution.
 
 Energies have a sign, and what matters is a constant offset: their errors are taken as normal with a
 standard deviation that grows with the square root of the spread, and the bound is that of the mean
