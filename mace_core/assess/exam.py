@@ -14,7 +14,7 @@ from mace_core.config.campaign import Config
 from mace_core.conventions import MEV, WalkerEnd
 
 #: How the check begins while the exam was not held.
-NOT_HELD = "not held yet"
+NOT_HELD = "not held in this generation"
 #: Strata whose failures it names.
 _NAMED = 4
 
@@ -67,7 +67,7 @@ def exam_held(last: Assessment, config: Config) -> list[Check]:
         elif frames.get(name):
             means.append(sum(frames[name]) / len(frames[name]))
     if not walks:
-        message = f"{NOT_HELD}: it comes when the rest is passed, or about to be"
+        message = f"{NOT_HELD}: it is held when all else is passed, or could be next"
     elif problems:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
         message = "; ".join(problems[:_NAMED]) + more

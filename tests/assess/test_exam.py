@@ -101,7 +101,7 @@ def test_without_it_there_is_no_converged():
     decision = decide(campaign(), examined())
     assert decision.outcome == "continue"
     assert [c.name for c in decision.checks if not c.passed] == ["exam"]
-    assert "not held yet" in check_of(campaign()).message
+    assert "not held in this generation" in check_of(campaign()).message
     # Nor with that of an earlier generation.
     decision = decide([start(), good(1), good(2, exam=PASSED), good(3)], examined())
     assert decision.outcome == "continue"

@@ -158,7 +158,7 @@ def test_converged_after_the_final_exam():
     run.start()
     first = run.generation(1)
     assert first["outcome"] == "continue" and set(failed(first)) == {"exam"}
-    assert "exam (not held yet: " in first["reason"]
+    assert "exam (not held in this generation: " in first["reason"]
 
     second = run.generation(2)
     plan = json.loads(run.layout.plan(2).read_text())
