@@ -183,7 +183,8 @@ def _upper(draws: np.ndarray, level: float, estimate: float) -> float | None:
 
 
 def newest(walks: Sequence[Row]) -> list[Row]:
-    """At each temperature, the walks of the newest generation that has any there."""
+    """At each temperature, the walks with frames of the newest generation that has any there."""
+    walks = [walk for walk in walks if walk.get("n_frames")]
     last: dict[str, int] = {}
     for walk in walks:
         group = str(walk["group"])
@@ -251,6 +252,7 @@ def _forces(own: Sequence[Row], with_spread: bool):
 
 def _population(own, walks, rng):
     """Mean spread of the walks and its draws; None, None where it is not known everywhere."""
+    walks = [walk for walk in walks if walk.get("n_frames")]  # others ended before a frame was due
     spreads = [(walk.get("spread") or {}).get("all") for walk in walks]
     if not walks or None in spreads or not all(row.get("spread") for row in own):
         return None, None

@@ -264,3 +264,13 @@ def test_every_bound_is_finite_and_not_below_its_estimate(rows):
     mean, low, high = force_bounds(rows, WALKS, 0.95, 0)
     if len(rows) > 1:
         assert 0 <= low <= mean <= high < np.inf
+
+
+def test_a_walk_that_ended_before_a_frame_was_due_says_nothing():
+    rows = [frame(20, spread=10, walker=w) for w in range(4)]
+    walks = [walk(20, walker=w) for w in range(4)]
+    ended = walk(20, walker=4, n_frames=0) | {"spread": None}
+    for kind in (walks, [*walks, ended]):
+        assert force_bounds(rows, kind, 0.95, 0)[0] == pytest.approx(40 * MEV)
+        assert by_stratum(rows, kind, 0.95, 0, 1)["cell"]["force_mae"] == pytest.approx(40 * MEV)
+    assert newest([*walks, ended]) == walks

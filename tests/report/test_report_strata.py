@@ -185,7 +185,9 @@ def test_advice_is_by_the_cause():
     assert "select.audit_frames" in mend(check("walker_groups", value=0.01))
     assert "select.audit_frames" not in mend(check("walker_groups", value=0.05))
     assert "two frames or more" in mend(check("elements", value=None))
-    assert "by itself" in mend(check("exam", value=None, message="not held in this generation: it comes"))
+    assert "by itself" in mend(
+        check("exam", value=None, message="not held in this generation: it comes")
+    )
     assert "trained on" in mend(check("exam", value=None, message="HCN: its walk ended at step 7"))
     assert mend(check("exam", passed=True)) == ""
 
