@@ -328,7 +328,7 @@ def test_a_campaign_converges_and_says_where_everything_is():
     for words in (
         "CONVERGED",
         "23 label calls",
-        "6.7 [10.7]",
+        f"6.7 [{result['audit']['force_mae_high'] * 1e3:.1f}]",
         "gen_02/train",
         "mlflow ui",
         student,
