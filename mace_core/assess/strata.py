@@ -100,8 +100,10 @@ def _measured(
         )
     elif expected:
         counts = [found[name]["n_frames"] for name in expected]
+        least, most = min(counts), max(counts)
+        n = f"{least}" if least == most else f"{least} to {most}"
         said = (
-            f"{len(expected)} strata, {min(counts)} to {max(counts)} audit frames each"
+            f"{len(expected)} strata, {n} audit frames each"
             if len(expected) > 1
             else f"{counts[0]} audit frames of {expected[0]}"
         )
